@@ -1,0 +1,1 @@
+//! lucius-step-sdk
