@@ -1,0 +1,169 @@
+//! Where an attempt's artifacts go.
+//!
+//! Every attempt has a folder of its own, `<workspace>/<tenant>/<jobId>/<step_type>/<attempt_no>/`,
+//! so two attempts that run at once (the first one late, the second one current) never see each
+//! other's files. Artifacts appear whole: each is staged, synced to disk and renamed, because the
+//! RESULT that names it may be the last thing this machine ever sends.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use object_store::ObjectStoreExt;
+use object_store::buffered::BufWriter;
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+use tokio::io::AsyncWriteExt;
+use url::Url;
+
+use crate::contract::{Directive, Ref};
+use crate::refs::{Reader, Roots, Scope, checksum_of, object_path};
+use crate::service::{Artifact, Failure};
+
+/// The folder of one attempt.
+#[derive(Debug, Clone)]
+pub struct Workspace {
+    dir: PathBuf,
+    roots: Arc<Roots>,
+}
+
+/// What an artifact is, beside its bytes.
+#[derive(Debug, Clone)]
+pub struct Label<'a> {
+    /// The file name: `text.txt`. One path segment.
+    pub name: &'a str,
+    /// The media type: `text/plain`.
+    pub content_type: &'a str,
+    /// What plugins and later steps rely on.
+    pub metadata: Map<String, Value>,
+}
+
+/// The three places of one attempt: where it writes, what it may read, where its client looks.
+#[derive(Debug)]
+pub(crate) struct Places {
+    pub(crate) workspace: Workspace,
+    pub(crate) reader: Reader,
+    pub(crate) output: OutputFolder,
+}
+
+impl Places {
+    /// Makes the attempt's folder and the client's output folder, so that work whose outcome could
+    /// not be stored is not even begun.
+    pub(crate) async fn open(roots: &Arc<Roots>, directive: &Directive) -> Result<Self, Failure> {
+        let workspace_root = roots.writable_dir(&directive.workspace_ref.uri, None).await?;
+        let tenant_dir = workspace_root.join(segment(&directive.tenant_id));
+        let scope = Scope { workspace_root, tenant_dir };
+        let dir = scope
+            .tenant_dir
+            .join(segment(&directive.job_id))
+            .join(segment(&directive.step_type))
+            .join(directive.attempt_no.to_string());
+        let dir = roots.writable_dir(&folder_uri(&dir)?, Some(&scope)).await?;
+        let output = roots.writable_dir(&directive.output_ref.uri, Some(&scope)).await?;
+        Ok(Self {
+            workspace: Workspace { dir, roots: Arc::clone(roots) },
+            reader: Reader { roots: Arc::clone(roots), scope },
+            output: OutputFolder { dir: output, roots: Arc::clone(roots) },
+        })
+    }
+}
+
+impl Workspace {
+    /// The folder itself.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The folder as a URI.
+    pub fn uri(&self) -> Result<String, Failure> {
+        folder_uri(&self.dir)
+    }
+
+    /// Writes an artifact; one of the same name in this attempt is replaced.
+    ///
+    /// Fails with `WORKSPACE_NOT_WRITABLE` for now, when the disk is full or the folder is gone.
+    pub async fn write(&self, label: Label<'_>, bytes: Bytes) -> Result<Artifact, Failure> {
+        let Label { name, content_type, metadata } = label;
+        let path = self.dir.join(segment(name));
+        let size_bytes = bytes.len() as u64;
+        let checksum = checksum_of(Sha256::new_with_prefix(&bytes));
+        self.roots
+            .files
+            .put(&object_path(&path)?, bytes.into())
+            .await
+            .map_err(|error| not_writable("WORKSPACE_NOT_WRITABLE", &path, &error))?;
+        Ok(Artifact {
+            uri: file_uri(&path)?,
+            content_type: Some(content_type.to_owned()),
+            size_bytes: Some(size_bytes),
+            checksum: Some(checksum),
+            metadata,
+        })
+    }
+}
+
+/// The folder the client wants the main artifact in.
+#[derive(Debug, Clone)]
+pub(crate) struct OutputFolder {
+    dir: PathBuf,
+    roots: Arc<Roots>,
+}
+
+impl OutputFolder {
+    /// Copies the artifact `source` (a file of the attempt's workspace) to `<step_id>.<ext>`.
+    pub(crate) async fn deliver(
+        &self,
+        artifact: &Artifact,
+        step_id: &str,
+        reader: &Reader,
+    ) -> Result<Ref, Failure> {
+        let source = Ref::from(artifact.clone());
+        let copy = reader.fetch(&source).await?;
+        let extension = extension_of(&artifact.uri);
+        let path = self.dir.join(format!("{}.{extension}", segment(step_id)));
+        let failed =
+            |error: &dyn std::fmt::Display| not_writable("OUTPUT_NOT_WRITABLE", &path, error);
+
+        let mut from = tokio::fs::File::open(copy.path()).await.map_err(|e| failed(&e))?;
+        let mut to = BufWriter::new(Arc::clone(&self.roots.files), object_path(&path)?);
+        tokio::io::copy(&mut from, &mut to).await.map_err(|e| failed(&e))?;
+        to.shutdown().await.map_err(|e| failed(&e))?;
+        Ok(Ref { uri: file_uri(&path)?, ..source })
+    }
+}
+
+/// One safe path segment for any text: letters, digits, `-` and `_` stay, and `.` unless it leads;
+/// every other byte becomes `%` and two hex digits. Different texts give different segments.
+pub fn segment(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => safe.push(char::from(byte)),
+            b'.' if at > 0 => safe.push('.'),
+            other => safe.push_str(&format!("%{other:02X}")),
+        }
+    }
+    safe
+}
+
+fn extension_of(uri: &str) -> String {
+    let name = uri.rsplit('/').next().unwrap_or_default();
+    let found = Path::new(name).extension().and_then(|e| e.to_str()).unwrap_or("bin");
+    segment(found)
+}
+
+fn folder_uri(dir: &Path) -> Result<String, Failure> {
+    Url::from_directory_path(dir).map(String::from).map_err(|()| no_uri(dir))
+}
+
+fn file_uri(path: &Path) -> Result<String, Failure> {
+    Url::from_file_path(path).map(String::from).map_err(|()| no_uri(path))
+}
+
+fn no_uri(path: &Path) -> Failure {
+    Failure::fatal("REF_INVALID", format!("the path {} has no URI", path.display()))
+}
+
+fn not_writable(code: &'static str, path: &Path, error: &dyn std::fmt::Display) -> Failure {
+    Failure::retryable(code, format!("cannot write {}: {error}", path.display()))
+}
