@@ -1,1 +1,12 @@
-//! lucius-ports
+//! What the engine needs of the outside, in the engine's words.
+//!
+//! A backend implements one of these traits in a crate of its own and proves it with the conformance suite that
+//! stands beside the trait (feature `conformance`). Errors are split by what the caller can do about them.
+
+pub mod bus;
+pub mod clock;
+#[cfg(feature = "conformance")]
+pub mod conformance;
+pub mod ledger;
+pub mod plugin;
+pub mod registry;

@@ -1,0 +1,140 @@
+//! Canonical JSON, and the digest that tells whether two commands are the same.
+//!
+//! Keys sorted by code point, array order kept, nulls in objects dropped, numbers without trailing zeros, no white
+//! space, UTF-8. Two texts of the same document give the same bytes.
+
+use serde_json::{Map, Number, Value};
+
+use crate::contract::Command;
+use crate::id::Digest;
+
+/// The canonical text of a document.
+pub fn to_string(value: &Value) -> String {
+    let mut out = String::new();
+    write(value, &mut out);
+    out
+}
+
+/// The digest that makes a command the same as another: of the parts that say what is asked for, and not of how it
+/// is traced or how urgent it is.
+pub fn command_digest(command: &Command) -> Digest {
+    let mut parts = Map::new();
+    let mut put = |key: &str, value: Value| parts.insert(key.to_owned(), value);
+    put("tenant_id", command.tenant_id.as_str().into());
+    put("request_type", command.request_type.as_str().into());
+    put("doc_id", command.doc_id.clone().into());
+    put("input_ref", command.input_ref.to_value());
+    put("output_ref", command.output_ref.to_value());
+    put("payload", Value::Object(command.payload.clone()));
+    put("schema_version", command.schema_version.clone().into());
+    Digest::of(to_string(&Value::Object(parts)).as_bytes())
+}
+
+fn write(value: &Value, out: &mut String) {
+    match value {
+        Value::Null => out.push_str("null"),
+        Value::Bool(true) => out.push_str("true"),
+        Value::Bool(false) => out.push_str("false"),
+        Value::Number(number) => write_number(number, out),
+        Value::String(text) => write_text(text, out),
+        Value::Array(items) => {
+            out.push('[');
+            for (index, item) in items.iter().enumerate() {
+                if index > 0 {
+                    out.push(',');
+                }
+                write(item, out);
+            }
+            out.push(']');
+        }
+        Value::Object(members) => write_object(members, out),
+    }
+}
+
+fn write_object(members: &Map<String, Value>, out: &mut String) {
+    let mut sorted: Vec<_> = members.iter().filter(|(_, value)| !value.is_null()).collect();
+    sorted.sort_unstable_by_key(|(key, _)| key.as_str());
+    out.push('{');
+    for (index, (key, value)) in sorted.into_iter().enumerate() {
+        if index > 0 {
+            out.push(',');
+        }
+        write_text(key, out);
+        out.push(':');
+        write(value, out);
+    }
+    out.push('}');
+}
+
+fn write_text(text: &str, out: &mut String) {
+    // serde_json's escapes are the shortest ones JSON allows.
+    out.push_str(&Value::from(text).to_string());
+}
+
+/// `1.0`, `1e0` and `1` are one number. A float that holds a whole number of at most 2^53 is written as that number,
+/// since beyond it neighbours would fall together.
+fn write_number(number: &Number, out: &mut String) {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    match number.as_f64() {
+        Some(float) if number.is_f64() && float.fract() == 0.0 && float.abs() <= EXACT => {
+            // In range by the guard; `+ 0.0` turns -0 into 0.
+            out.push_str(&format!("{:.0}", float + 0.0));
+        }
+        _ => out.push_str(&number.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn canonical(text: &str) -> String {
+        to_string(&serde_json::from_str(text).expect("test JSON"))
+    }
+
+    #[test]
+    fn keys_are_sorted_nulls_dropped_arrays_kept() {
+        assert_eq!(
+            canonical(r#" { "b": [3, 1, null], "a": {"z": null, "y": "é\u0041"} } "#),
+            r#"{"a":{"y":"éA"},"b":[3,1,null]}"#
+        );
+    }
+
+    #[test]
+    fn numbers_lose_their_trailing_zeros() {
+        assert_eq!(canonical("[1.0, 1.50, 1e2, -0.0, 0.1, 12]"), "[1,1.5,100,0,0.1,12]");
+    }
+
+    #[test]
+    fn large_whole_numbers_stay_apart() {
+        assert_ne!(canonical("9007199254740993"), canonical("9007199254740992"));
+        assert_eq!(canonical("18446744073709551615"), "18446744073709551615");
+    }
+
+    fn any_json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            (-1.0e6..1.0e6f64).prop_map(Value::from),
+            ".{0,12}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 48, 6, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+                prop::collection::btree_map(".{0,6}", inner, 0..6)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn canonical_text_is_its_own_canonical_form(value in any_json()) {
+            let once = to_string(&value);
+            let again: Value = serde_json::from_str(&once).expect("canonical JSON is JSON");
+            prop_assert_eq!(to_string(&again), once);
+        }
+    }
+}
