@@ -252,6 +252,9 @@ pub struct Decision {
     pub plugin: Pin,
     /// SHA-256 of the canonical JSON of what it was given.
     pub input_digest: Digest,
+    /// What it was given, where the job does not hold it: a payload that was changed by being normalized.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<Value>,
     /// What it said.
     pub output: Value,
     /// How much work it took, in wasmtime fuel; the same on every host.

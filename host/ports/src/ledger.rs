@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use lucius_domain::event::Recorded;
-use lucius_domain::id::{Digest, Generation, JobId, RequestType, TenantId, Version};
+use lucius_domain::id::{Digest, Generation, JobId, RequestType, TenantId};
 use lucius_domain::job::{DueKind, Job};
 use lucius_domain::routing::{Lane, Mode};
 use lucius_domain::time::Timestamp;
@@ -118,6 +118,14 @@ pub trait Ledger: Send + Sync {
     /// Writes a new job (version 1), its events and its outbox rows, unless the tenant used the key before. Many of
     /// the same at once: one is [`Created::New`], the rest are not.
     async fn create(&self, change: Change, idempotency: Idempotency) -> Result<Created, Error>;
+
+    /// What [`Ledger::create`] would say of this key without writing anything: `None` when it is free, else
+    /// [`Created::Duplicate`] or [`Created::KeyReused`].
+    async fn find(
+        &self,
+        tenant: &TenantId,
+        idempotency: &Idempotency,
+    ) -> Result<Option<Created>, Error>;
 
     /// The job as it is now.
     async fn load(&self, job: JobId) -> Result<Option<Arc<Job>>, Error>;
