@@ -1,1 +1,72 @@
-fn main() {}
+//! `cargo xtask`: what a newcomer, a developer and CI run, as one program with the same behaviour for all three.
+//!
+//! It stands outside the product: it knows the crates, the tools they need and the order things are built in, and
+//! imports none of the host's crates, so that a broken host never keeps it from saying what is wrong.
+//!
+//! On failure every command ends with one line that says what to do, and exit code 1.
+
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "talking to the person at the terminal is this program's work"
+)]
+
+mod bench;
+mod check;
+mod component;
+mod demo;
+mod plugins;
+mod registry;
+mod setup;
+mod shell;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The project's own build.
+#[derive(Parser)]
+#[command(name = "cargo xtask", version, about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Bring what the project needs and is not there yet; safe to repeat
+    Setup,
+    /// Set up, build, and run a scanned document through the real system, with a crash in the middle
+    Demo {
+        /// Compare what came out with what is known of the document; exit 1 when it is wrong
+        #[arg(long)]
+        check: bool,
+    },
+    /// Set up, build everything and run all tests
+    Test,
+    /// Measure the release build with `lucius bench`; the results go to target/bench/results.json
+    Bench,
+    /// Check the structure: imports one way, file lengths, links, manifests
+    Check,
+    /// Build the plugins as components and write registry/registry.json
+    Plugins,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Setup => setup::run(),
+        Command::Demo { check } => demo::command(check),
+        Command::Test => test::run(),
+        Command::Bench => bench::run(),
+        Command::Check => check::run(),
+        Command::Plugins => plugins::run(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
