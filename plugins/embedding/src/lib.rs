@@ -6,7 +6,7 @@
 
 use lucius_step_sdk::{
     Artifact, Context, Description, Outcome, Rest, Route, Settle, Step, StepOutput, Violations,
-    whole,
+    quoted, whole,
 };
 use serde::{Deserialize, Serialize};
 
@@ -117,7 +117,7 @@ impl Step for Embedding {
             violations.add(
                 "/model",
                 "MODEL_UNKNOWN",
-                format!("no model {model:?} here; choose one of: {known}"),
+                format!("no model {} here; choose one of: {known}", quoted(&model)),
             );
         }
         let chunking = checked_chunking(

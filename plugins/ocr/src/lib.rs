@@ -8,7 +8,7 @@ mod page_range;
 
 use std::time::Duration;
 
-use lucius_step_sdk::{Context, Description, Outcome, Rest, Settle, Step, Violations};
+use lucius_step_sdk::{Context, Description, Outcome, Rest, Settle, Step, Violations, quoted};
 use serde::{Deserialize, Serialize};
 
 use crate::page_range::PageRange;
@@ -83,7 +83,7 @@ impl Step for Ocr {
             .filter(|engine| !config.engines.contains(engine))
         {
             let known = config.engines.join(", ");
-            let message = format!("no engine {engine:?} here; choose one of: {known}");
+            let message = format!("no engine {} here; choose one of: {known}", quoted(engine));
             violations.add("/ocr_engine", "ENGINE_UNKNOWN", message);
         }
         violations.or(Payload {

@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use lucius_step_sdk::quoted;
+
 /// The highest page number that may be named.
 const PAGE_MAX: u32 = 1_000_000;
 
@@ -18,9 +20,9 @@ pub(crate) struct PageRange(Vec<(u32, u32)>);
 /// What is wrong with a range.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Wrong {
-    /// A part is neither a page nor a span of pages.
+    /// A part, quoted, is neither a page nor a span of pages.
     Syntax(String),
-    /// A part names page 0.
+    /// A part, quoted, names page 0.
     Zero(String),
     /// A span ends before it starts.
     Backwards(u32, u32),
@@ -49,9 +51,9 @@ impl fmt::Display for Wrong {
         match self {
             Self::Syntax(part) => write!(
                 f,
-                "{part:?} is not a page or a span of pages; write pages like 1-3,5, or leave page_range out for all"
+                "{part} is not a page or a span of pages; write pages like 1-3,5, or leave page_range out for all"
             ),
-            Self::Zero(part) => write!(f, "{part:?} names page 0; pages count from 1"),
+            Self::Zero(part) => write!(f, "{part} names page 0; pages count from 1"),
             Self::Backwards(first, last) => {
                 write!(f, "{first}-{last} runs backwards; write {last}-{first}")
             }
@@ -98,11 +100,10 @@ impl PageRange {
 fn page(number: &str, part: &str) -> Result<u32, Wrong> {
     let digits = number.trim();
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        // What is quoted back is short: a hostile part may be long.
-        return Err(Wrong::Syntax(part.trim().chars().take(40).collect()));
+        return Err(Wrong::Syntax(quoted(part.trim())));
     }
     match digits.parse() {
-        Ok(0) => Err(Wrong::Zero(part.trim().chars().take(40).collect())),
+        Ok(0) => Err(Wrong::Zero(quoted(part.trim()))),
         Ok(page) if page <= PAGE_MAX => Ok(page),
         // Only digits, so the one way to fail is to be too large.
         Ok(_) | Err(_) => Err(Wrong::PageTooHigh),

@@ -174,3 +174,19 @@ fn any_other_failure_is_as_retryable_as_the_worker_says() {
     let settled = context().settle(&testing::failed("PDF_ENCRYPTED", false));
     assert!(matches!(settled, Settle::Fail(refusal) if refusal.code == "PDF_ENCRYPTED"));
 }
+
+#[test]
+fn what_a_client_sent_is_quoted_short() {
+    let long = "x".repeat(100_000);
+    let checked = validate(json!({"ocr_engine": long, "page_range": long}));
+    let violations = checked.expect_err("both are wrong");
+    assert!(
+        violations
+            .iter()
+            .all(|violation| violation.message.len() < 300),
+        "{violations:?}"
+    );
+    let checked = validate(json!({"output_format": long}));
+    let violation = testing::assert_violation(&checked, "/output_format", "TYPE_MISMATCH");
+    assert!(violation.message.len() < 500, "{}", violation.message.len());
+}

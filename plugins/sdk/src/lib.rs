@@ -77,7 +77,7 @@ pub use context::{Artifact, Context, Mode, StepOutput};
 pub use decision::{Dispatch, Failure, Outcome, Refusal, Route, Settle};
 pub use document::{Rest, whole};
 pub use log::{Level, log};
-pub use violation::{Violation, Violations};
+pub use violation::{Violation, Violations, quoted};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -2,6 +2,19 @@
 
 use crate::bindings::lucius::step::types as wit;
 
+/// The longest message, in characters. Messages quote what a client sent, and that may be of any length.
+const MESSAGE_CHARACTERS_MAX: usize = 400;
+
+/// The most that [`quoted`] quotes, in characters.
+const QUOTED_CHARACTERS_MAX: usize = 40;
+
+/// What a client sent, for a message: in quotation marks, control characters escaped, and cut when long.
+pub fn quoted(text: &str) -> String {
+    let short: String = text.chars().take(QUOTED_CHARACTERS_MAX).collect();
+    let cut = if short.len() < text.len() { "..." } else { "" };
+    format!("{:?}", format!("{short}{cut}"))
+}
+
 /// One thing that is wrong with a payload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
@@ -42,17 +55,22 @@ impl Violations {
     }
 
     /// Notes one more. `pointer` is a JSON Pointer into the payload, `code` is stable and in UPPER_SNAKE_CASE, and
-    /// `message` says what to do.
+    /// `message` says what to do; beyond 400 characters it is cut.
     pub fn add(
         &mut self,
         pointer: impl Into<String>,
         code: impl Into<String>,
         message: impl Into<String>,
     ) {
+        let mut message = message.into();
+        if let Some((end, _)) = message.char_indices().nth(MESSAGE_CHARACTERS_MAX) {
+            message.truncate(end);
+            message.push_str("...");
+        }
         self.0.push(Violation {
             pointer: pointer.into(),
             code: code.into(),
-            message: message.into(),
+            message,
         });
     }
 
@@ -125,5 +143,30 @@ impl From<Violations> for Vec<wit::Violation> {
                 },
             )
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_quoted_is_short_and_harmless() {
+        assert_eq!(quoted("a\n\"b\u{1b}"), r#""a\n\"b\u{1b}""#);
+        assert_eq!(quoted(&"ä".repeat(40)), format!("{:?}", "ä".repeat(40)));
+        assert_eq!(
+            quoted(&"ä".repeat(41)),
+            format!("\"{}...\"", "ä".repeat(40))
+        );
+    }
+
+    #[test]
+    fn a_message_is_cut_when_long() {
+        let violations = Violations::one("", "LONG", "ö".repeat(1_000));
+        let longest = violations
+            .iter()
+            .map(|violation| violation.message.chars().count())
+            .max();
+        assert_eq!(longest, Some(403));
     }
 }

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use lucius_step_sdk::{
-    Context, Description, Outcome, Rest, Route, Settle, Step, StepOutput, Violations,
+    Context, Description, Outcome, Rest, Route, Settle, Step, StepOutput, Violations, quoted,
 };
 use serde::{Deserialize, Serialize};
 
@@ -96,7 +96,10 @@ impl Step for Sis {
         let prompt_set = prompt_set.unwrap_or_else(|| config.default_prompt_set.clone());
         if !config.prompt_sets.contains(&prompt_set) {
             let known = config.prompt_sets.join(", ");
-            let message = format!("no prompt set {prompt_set:?} here; choose one of: {known}");
+            let message = format!(
+                "no prompt set {} here; choose one of: {known}",
+                quoted(&prompt_set)
+            );
             violations.add("/prompt_set", "PROMPT_SET_UNKNOWN", message);
         }
         // A prompt is passed on to the letter; only a blank one, which asks nothing, is dropped.
