@@ -102,6 +102,17 @@ impl Workspace {
     }
 }
 
+impl Workspace {
+    /// The file behind an artifact that [`Self::write`] made.
+    fn file_of(&self, artifact: &Artifact) -> Result<PathBuf, Failure> {
+        let path = Url::parse(&artifact.uri).ok().and_then(|url| url.to_file_path().ok());
+        path.filter(|path| path.starts_with(&self.dir)).ok_or_else(|| {
+            let message = format!("{} is no file of this attempt's workspace", artifact.uri);
+            Failure::fatal("ARTIFACT_OUTSIDE_WORKSPACE", message)
+        })
+    }
+}
+
 /// The folder the client wants the main artifact in.
 #[derive(Debug, Clone)]
 pub(crate) struct OutputFolder {
@@ -110,30 +121,33 @@ pub(crate) struct OutputFolder {
 }
 
 impl OutputFolder {
-    /// Copies the artifact `source` (a file of the attempt's workspace) to `<step_id>.<ext>`.
+    /// Copies an artifact of `workspace` to `<step_id>.<ext>`, where `<ext>` is the artifact's own.
     pub(crate) async fn deliver(
         &self,
         artifact: &Artifact,
+        workspace: &Workspace,
         step_id: &str,
-        reader: &Reader,
     ) -> Result<Ref, Failure> {
-        let source = Ref::from(artifact.clone());
-        let copy = reader.fetch(&source).await?;
-        let extension = extension_of(&artifact.uri);
+        let source = workspace.file_of(artifact)?;
+        let extension = source.extension().and_then(|e| e.to_str()).unwrap_or("bin");
         let path = self.dir.join(format!("{}.{extension}", segment(step_id)));
         let failed =
             |error: &dyn std::fmt::Display| not_writable("OUTPUT_NOT_WRITABLE", &path, error);
 
-        let mut from = tokio::fs::File::open(copy.path()).await.map_err(|e| failed(&e))?;
+        let mut from = tokio::fs::File::open(&source).await.map_err(|e| failed(&e))?;
         let mut to = BufWriter::new(Arc::clone(&self.roots.files), object_path(&path)?);
         tokio::io::copy(&mut from, &mut to).await.map_err(|e| failed(&e))?;
         to.shutdown().await.map_err(|e| failed(&e))?;
-        Ok(Ref { uri: file_uri(&path)?, ..source })
+        Ok(Ref { uri: file_uri(&path)?, ..Ref::from(artifact.clone()) })
     }
 }
 
+/// What common file systems allow is 255; the rest is left for staging suffixes.
+const SEGMENT_MAX_BYTES: usize = 200;
+
 /// One safe path segment for any text: letters, digits, `-` and `_` stay, and `.` unless it leads;
-/// every other byte becomes `%` and two hex digits. Different texts give different segments.
+/// every other byte becomes `%` and two hex digits. What would be too long ends in its SHA-256.
+/// Different texts give different segments.
 pub fn segment(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for (at, byte) in text.bytes().enumerate() {
@@ -143,13 +157,13 @@ pub fn segment(text: &str) -> String {
             other => safe.push_str(&format!("%{other:02X}")),
         }
     }
+    if safe.len() > SEGMENT_MAX_BYTES {
+        let digest = checksum_of(Sha256::new_with_prefix(text)).replace(':', "-");
+        // `~` is never kept from a text, so a shortened segment is no other text's plain one.
+        safe.truncate(SEGMENT_MAX_BYTES - digest.len() - 1);
+        safe = format!("{safe}~{digest}");
+    }
     safe
-}
-
-fn extension_of(uri: &str) -> String {
-    let name = uri.rsplit('/').next().unwrap_or_default();
-    let found = Path::new(name).extension().and_then(|e| e.to_str()).unwrap_or("bin");
-    segment(found)
 }
 
 fn folder_uri(dir: &Path) -> Result<String, Failure> {
@@ -166,4 +180,26 @@ fn no_uri(path: &Path) -> Failure {
 
 fn not_writable(code: &'static str, path: &Path, error: &dyn std::fmt::Display) -> Failure {
     Failure::retryable(code, format!("cannot write {}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::segment;
+
+    #[test]
+    fn a_tenant_cannot_leave_its_folder_by_name() {
+        assert_eq!(segment("acme"), "acme");
+        assert_eq!(segment("../../etc"), "%2E./".replace('/', "%2F") + "..%2Fetc");
+        assert_eq!(segment(".."), "%2E.");
+        assert_eq!(segment("a/b\\c:d e"), "a%2Fb%5Cc%3Ad%20e");
+        assert_eq!(segment("Müller"), "M%C3%BCller");
+    }
+
+    #[test]
+    fn two_long_names_with_one_beginning_stay_apart() {
+        let (one, two) = (segment(&"ü".repeat(300)), segment(&"ü".repeat(301)));
+        assert!(one.len() <= 200 && two.len() <= 200);
+        assert_ne!(one, two);
+        assert!(!one.ends_with('%'));
+    }
 }

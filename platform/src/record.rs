@@ -1,0 +1,175 @@
+//! What this worker has finished, on disk.
+//!
+//! The bus delivers at least once. Written before the RESULT is sent, the record turns a second
+//! delivery of a finished attempt into the same RESULT again, byte for byte, and never into the
+//! same work again. Entries are forgotten once no message can still be about them.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::clock;
+use crate::contract::{AttemptKey, AttemptResult};
+
+/// The record cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The database refused.
+    #[error("the worker's record: {0}")]
+    Database(#[from] rusqlite::Error),
+    /// A stored RESULT cannot be read, or a new one written.
+    #[error("the worker's record: {0}")]
+    Body(#[from] serde_json::Error),
+    /// The thread that worked on it is gone.
+    #[error("the worker's record: {0}")]
+    Thread(#[from] tokio::task::JoinError),
+}
+
+/// The durable record of finished attempts.
+#[derive(Debug, Clone)]
+pub(crate) struct Record {
+    connection: Arc<Mutex<Connection>>,
+    keep: Duration,
+}
+
+impl Record {
+    /// Opens or makes the record in `file`, keeping each entry for `keep`.
+    pub(crate) fn open(file: &Path, keep: Duration) -> Result<Self, Error> {
+        let connection = Connection::open(file)?;
+        connection.busy_timeout(Duration::from_secs(10))?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.execute_batch(
+            "CREATE TABLE IF NOT EXISTS finished (
+                 job_id TEXT NOT NULL, step_id TEXT NOT NULL, attempt_no INTEGER NOT NULL,
+                 lease_id TEXT NOT NULL, result TEXT NOT NULL, finished_at INTEGER NOT NULL,
+                 PRIMARY KEY (job_id, step_id, attempt_no, lease_id)
+             ) WITHOUT ROWID;
+             CREATE INDEX IF NOT EXISTS finished_by_age ON finished (finished_at);",
+        )?;
+        Ok(Self { connection: Arc::new(Mutex::new(connection)), keep })
+    }
+
+    /// The RESULT of this very attempt, if it is finished.
+    pub(crate) async fn find(&self, attempt: &AttemptKey) -> Result<Option<AttemptResult>, Error> {
+        let attempt = attempt.clone();
+        self.with(move |connection| {
+            let stored: Option<String> = connection
+                .prepare_cached(
+                    "SELECT result FROM finished
+                     WHERE job_id = ?1 AND step_id = ?2 AND attempt_no = ?3 AND lease_id = ?4",
+                )?
+                .query_row(
+                    params![
+                        attempt.job_id,
+                        attempt.step_id,
+                        attempt.attempt_no,
+                        attempt.lease_id.expose().to_string()
+                    ],
+                    |row| row.get(0),
+                )
+                .optional()?;
+            Ok(stored.map(|body| serde_json::from_str(&body)).transpose()?)
+        })
+        .await
+    }
+
+    /// Remembers how an attempt ended, in place of what was remembered before.
+    pub(crate) async fn remember(&self, result: &AttemptResult) -> Result<(), Error> {
+        let body = serde_json::to_string(result)?;
+        let attempt = result.envelope.attempt.clone();
+        let now = clock::unix_seconds();
+        let oldest = now.saturating_sub_unsigned(self.keep.as_secs());
+        self.with(move |connection| {
+            let both = connection.transaction()?;
+            both.prepare_cached("INSERT OR REPLACE INTO finished VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
+                .execute(params![
+                    attempt.job_id,
+                    attempt.step_id,
+                    attempt.attempt_no,
+                    attempt.lease_id.expose().to_string(),
+                    body,
+                    now
+                ])?;
+            both.prepare_cached("DELETE FROM finished WHERE finished_at < ?1")?.execute([oldest])?;
+            both.commit()?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn with<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let connection = Arc::clone(&self.connection);
+        tokio::task::spawn_blocking(move || {
+            // A panic elsewhere leaves at most a transaction that SQLite has rolled back.
+            work(&mut connection.lock().unwrap_or_else(PoisonError::into_inner))
+        })
+        .await?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::uuid;
+
+    use super::*;
+    use crate::contract::{Ending, Envelope, Secret};
+
+    fn result(attempt_no: u32) -> AttemptResult {
+        let attempt = AttemptKey {
+            job_id: "j".into(),
+            step_id: "s".into(),
+            attempt_no,
+            lease_id: Secret::new(uuid!("7b0f3f0e-6d5d-4a39-9f0f-8f6a3a6f8f11")),
+        };
+        AttemptResult {
+            envelope: Envelope {
+                attempt,
+                timestamp: "2026-01-01T00:00:00Z".into(),
+                tenant_id: "t".into(),
+                correlation_id: None,
+                traceparent: None,
+            },
+            ending: Ending::Succeeded { output_ref: None, artifact_refs: vec![] },
+            workspace_ref: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_finished_attempt_is_found_again_after_reopening_and_no_other_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("record.db");
+        let week = Duration::from_secs(7 * 86_400);
+        Record::open(&file, week).unwrap().remember(&result(1)).await.unwrap();
+
+        let reopened = Record::open(&file, week).unwrap();
+        let mut key = result(1).envelope.attempt;
+        let found = reopened.find(&key).await.unwrap().unwrap();
+        assert_eq!(
+            serde_json::to_string(&found).unwrap(),
+            serde_json::to_string(&result(1)).unwrap()
+        );
+        key.lease_id = Secret::new(uuid!("00000000-0000-4000-8000-000000000000"));
+        assert!(reopened.find(&key).await.unwrap().is_none());
+        assert!(reopened.find(&result(2).envelope.attempt).await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn an_entry_is_forgotten_when_it_is_older_than_the_setting() {
+        let dir = tempfile::tempdir().unwrap();
+        let record = Record::open(&dir.path().join("r.db"), Duration::from_secs(60)).unwrap();
+        record.remember(&result(1)).await.unwrap();
+        record
+            .with(|c| Ok(c.execute("UPDATE finished SET finished_at = finished_at - 61", [])?))
+            .await
+            .unwrap();
+        record.remember(&result(2)).await.unwrap();
+        assert!(record.find(&result(1).envelope.attempt).await.unwrap().is_none());
+        assert!(record.find(&result(2).envelope.attempt).await.unwrap().is_some());
+    }
+}
