@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
@@ -35,7 +35,7 @@ pub(crate) fn run() -> Result<()> {
     for (_, package) in PLUGINS {
         arguments.extend(["-p", package]);
     }
-    shell::run(&mut shell::cargo(&arguments))?;
+    shell::run(shell::cargo(&arguments).env("CARGO_ENCODED_RUSTFLAGS", placeless_flags()))?;
 
     let folder = shell::root().join("registry");
     let modules = shell::target().join(WASM_TARGET).join(PROFILE);
@@ -51,6 +51,16 @@ pub(crate) fn run() -> Result<()> {
     write_changed(&file, rendered.as_bytes())?;
     println!("  registry   {}", shell::short(&file));
     Ok(())
+}
+
+/// Compiler flags that keep this machine's folders out of the binary (they would stand in the texts of panics), so
+/// that the same source gives the same digest in every clone.
+fn placeless_flags() -> String {
+    let home = std::env::var_os("HOME").map_or_else(|| "~".into(), PathBuf::from);
+    let cargo_home = std::env::var_os("CARGO_HOME").map_or(home.join(".cargo"), PathBuf::from);
+    let remap = |from: &Path, to: &str| format!("--remap-path-prefix={}={to}", from.display());
+    // Cargo's own separator for flags that may hold blanks.
+    [remap(&shell::root(), "lucius"), remap(&cargo_home, "cargo")].join("\u{1f}")
 }
 
 /// Makes a component of a module and puts it under `registry` by its digest.

@@ -23,16 +23,13 @@ struct Summary {
 
 /// Sets up, builds, runs every test and the demo, and prints the summary last.
 pub(crate) fn run() -> Result<()> {
-    setup::run()?;
-    plugins::run()?;
-    shell::run(&mut shell::cargo(&[
-        "build",
-        "--release",
-        "--workspace",
-        "--all-targets",
-    ]))?;
-    let mut summary = cargo_test()?;
-    run_demo(&mut summary);
+    let mut summary = Summary::default();
+    if let Err(error) = prepare().and_then(|()| cargo_test(&mut summary)) {
+        println!("error: {error:#}");
+        summary.fail(format!("{error:#}"));
+    } else {
+        run_demo(&mut summary);
+    }
 
     if !summary.failures.is_empty() {
         println!("\nfailed:");
@@ -49,7 +46,18 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
-fn cargo_test() -> Result<Summary> {
+fn prepare() -> Result<()> {
+    setup::run()?;
+    plugins::run()?;
+    shell::run(&mut shell::cargo(&[
+        "build",
+        "--release",
+        "--workspace",
+        "--all-targets",
+    ]))
+}
+
+fn cargo_test(summary: &mut Summary) -> Result<()> {
     let mut command = shell::cargo(&["test", "--release", "--workspace", "--no-fail-fast"]);
     println!("$ {}", shell::typed(&command));
     let mut child = command
@@ -59,7 +67,6 @@ fn cargo_test() -> Result<Summary> {
     let Some(output) = child.stdout.take() else {
         bail!("cargo's output is not connected")
     };
-    let mut summary = Summary::default();
     for line in BufReader::new(output).split(b'\n') {
         let line = line.context("cargo's output broke off")?;
         let line = String::from_utf8_lossy(&line);
@@ -69,10 +76,10 @@ fn cargo_test() -> Result<Summary> {
     let status = child.wait()?;
     if !status.success() && summary.failed == 0 {
         summary.fail(format!(
-            "cargo test ended with {status}: a build error or a crashed test program"
+            "cargo test ended with {status}: a crashed test program"
         ));
     }
-    Ok(summary)
+    Ok(())
 }
 
 fn run_demo(summary: &mut Summary) {

@@ -107,12 +107,14 @@ fn check_manifests(root: &Path) -> Result<Vec<Finding>> {
     .context("cargo metadata failed; run it by hand to see why")?;
     let metadata: manifests::Metadata =
         serde_json::from_slice(&output.stdout).context("cargo metadata gave unexpected JSON")?;
+    let workspace =
+        fs::read_to_string(root.join("Cargo.toml")).context("cannot read Cargo.toml")?;
     let mut findings = Vec::new();
     for package in &metadata.packages {
         let file = relative(root, Path::new(&package.manifest_path));
         let text = fs::read_to_string(&package.manifest_path)
             .with_context(|| format!("cannot read {file}"))?;
-        findings.extend(manifests::check(&file, package, &text));
+        findings.extend(manifests::check(&file, package, &text, &workspace));
         findings.extend(imports::check(&file, package));
     }
     Ok(findings)

@@ -6,32 +6,53 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
 use super::api::Step;
+use super::compare;
 
-/// What the semantic step answered.
-#[derive(Debug, Clone, PartialEq)]
+/// What the semantic step answered, as in its artifact `lucius.sis.v1`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 pub(super) struct Answer {
     /// How it came about: `extractive` or `generated`.
-    pub(super) mode: String,
-    /// The passage of the document.
-    pub(super) quote: String,
-    /// How well it fits, up to 1.
-    pub(super) score: Option<f64>,
-    /// The page it stands on, from 1.
+    pub(super) kind: String,
+    /// The answer.
+    #[serde(rename = "answer")]
+    pub(super) text: String,
+    /// The parts of the document that it rests on, best first.
+    pub(super) passages: Vec<Passage>,
+}
+
+/// A part of the document, to the letter.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub(super) struct Passage {
+    pub(super) text: String,
+    /// From 1.
     pub(super) page: Option<u64>,
+    /// Its first character, and the one behind it.
+    pub(super) char_start: u64,
+    pub(super) char_end: u64,
+    /// How much it is like the question, up to 1.
+    pub(super) score: Option<f64>,
 }
 
 impl Answer {
     /// Where it comes from, on one line.
     pub(super) fn source(&self) -> String {
-        let page = self
+        let Some(passage) = self.passages.first() else {
+            return format!("{}, without a passage", self.kind);
+        };
+        let page = passage
             .page
             .map(|page| format!("page {page}, "))
             .unwrap_or_default();
-        let score = self
+        let score = passage
             .score
             .map(|score| format!(", score {score:.2}"))
             .unwrap_or_default();
-        format!("{page}{}{score}", self.mode)
+        let (start, end) = (passage.char_start, passage.char_end);
+        let quote = compare::squeeze(&passage.text);
+        format!(
+            "{}: {page}characters {start} to {end}{score}: \"{quote}\"",
+            self.kind
+        )
     }
 }
 
@@ -52,10 +73,9 @@ pub(super) fn recognised_text(ocr: &Step) -> Result<String> {
     Ok(pages.join("\n"))
 }
 
-/// The best answer of the semantic step.
+/// The answer of the semantic step.
 pub(super) fn answer(sis: &Step) -> Result<Answer> {
-    let document: serde_json::Value = open(sis)?;
-    bail!("{document}")
+    open(sis)
 }
 
 /// The step's main artifact, as JSON.

@@ -128,11 +128,11 @@ fn kill_during(
     job: &str,
     timeline: &mut Timeline,
 ) -> Result<String> {
-    let out = |state: &str| !matches!(state, "PENDING" | "DISPATCHING" | "AWAITING_ACK");
+    let begun = |state: &str| !matches!(state, "PENDING" | "DISPATCHING" | "AWAITING_ACK");
     let is_due = |steps: &[Step]| {
         steps
             .iter()
-            .any(|step| step.step_id == id && out(&step.state))
+            .any(|step| step.step_id == id && begun(&step.state))
     };
     let failed = |steps: &[Step]| steps.iter().any(|step| step.state == "FAILED_FINAL");
     let steps = follow::until(api, job, timeline, |steps| is_due(steps) || failed(steps))?;
@@ -186,7 +186,7 @@ fn show(report: &Report, setting: &Setting) {
         println!("  | {line}");
     }
     println!("\nquestion   {QUESTION}");
-    println!("answer     {}", report.answer.quote);
+    println!("answer     {}", report.answer.text);
     println!("source     {}", report.answer.source());
     println!("\ndata       {}", shell::short(&setting.data));
     println!("output     {}", shell::short(&setting.data.join("output")));

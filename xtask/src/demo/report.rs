@@ -43,17 +43,25 @@ impl Report {
                 rate * 100.0
             ));
         }
-        if !self.answer.quote.contains(expected_answer) {
+        if !self.answer.text.contains(expected_answer) {
             findings.push(format!(
                 "the answer does not hold {expected_answer}: {}",
-                self.answer.quote
+                self.answer.text
             ));
         }
-        if !compare::squeeze(&self.recognised).contains(&compare::squeeze(&self.answer.quote)) {
+        let page = compare::squeeze(&self.recognised);
+        let quotes = self
+            .answer
+            .passages
+            .iter()
+            .map(|passage| compare::squeeze(&passage.text));
+        for quote in quotes.filter(|quote| !page.contains(quote.as_str())) {
             findings.push(format!(
-                "the answer quotes what is not on the page: {}",
-                self.answer.quote
+                "the answer quotes what is not on the page: {quote}"
             ));
+        }
+        if self.answer.passages.is_empty() {
+            findings.push("the answer names no passage that it rests on".to_owned());
         }
         findings
     }
@@ -61,9 +69,25 @@ impl Report {
 
 #[cfg(test)]
 mod tests {
+    use super::super::artifact::Passage;
     use super::*;
 
     const KNOWN: &str = "INVOICE\nDue date: 15 December 2026\nTotal due: EUR 1,284.50\nThank you.";
+
+    fn answer(text: &str) -> Answer {
+        let passage = Passage {
+            text: text.to_owned(),
+            page: Some(2),
+            char_start: 0,
+            char_end: 23,
+            score: Some(0.6),
+        };
+        Answer {
+            kind: "extractive".to_owned(),
+            text: text.to_owned(),
+            passages: vec![passage],
+        }
+    }
 
     fn right() -> Report {
         let done = |id: &str| (id.to_owned(), "SUCCEEDED".to_owned());
@@ -76,12 +100,7 @@ mod tests {
             steps: vec![done("ocr"), done("embedding"), done("sis")],
             killed_in: "IN_PROGRESS".to_owned(),
             recognised: KNOWN.replace('\n', "\n\n"),
-            answer: Answer {
-                mode: "extractive".to_owned(),
-                quote: "Total due: EUR 1,284.50".to_owned(),
-                score: Some(0.6),
-                page: Some(1),
-            },
+            answer: answer("Total due: EUR 1,284.50"),
         }
     }
 
@@ -101,11 +120,19 @@ mod tests {
 
     #[test]
     fn an_answer_that_is_wrong_or_not_on_the_page_is_found() {
-        let mut report = right();
-        report.answer.quote = "Due date: 15 December 2026".to_owned();
-        assert_eq!(report.findings(KNOWN, "1,284.50").len(), 1);
-        report.answer.quote = "The total is EUR 1,284.50".to_owned();
-        assert!(report.findings(KNOWN, "1,284.50")[0].contains("not on the page"));
+        let wrong = Report {
+            answer: answer("Due date: 15 December 2026"),
+            ..right()
+        };
+        assert_eq!(wrong.findings(KNOWN, "1,284.50").len(), 1);
+        let made_up = Report {
+            answer: answer("The total is EUR 1,284.50"),
+            ..right()
+        };
+        assert!(made_up.findings(KNOWN, "1,284.50")[0].contains("not on the page"));
+        let mut bare = right();
+        bare.answer.passages.clear();
+        assert!(bare.findings(KNOWN, "1,284.50")[0].contains("no passage"));
     }
 
     #[test]
