@@ -90,8 +90,8 @@ pub struct Filter {
 pub struct Counts {
     /// By tenant and mode.
     pub in_flight: BTreeMap<(TenantId, ModeKey), u64>,
-    /// Directives that wait to be published.
-    pub outbox_pending: u64,
+    /// Directives that wait to be published, by lane; lanes without any may be left out.
+    pub outbox_pending: BTreeMap<Lane, u64>,
 }
 
 /// A mode as a sortable key.
