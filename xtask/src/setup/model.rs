@@ -49,7 +49,7 @@ pub(super) fn bring() -> Result<Outcome> {
         return Ok(Outcome::There(shell::short(&folder)));
     }
     let models = shell::target().join("models");
-    fs::create_dir_all(&models)?;
+    fs::create_dir_all(&models).with_context(|| format!("cannot write to {}", models.display()))?;
     let work = tempfile::Builder::new()
         .prefix(".fetch-")
         .tempdir_in(&models)?;
