@@ -52,7 +52,10 @@ fn write(value: &Value, out: &mut String) {
 }
 
 fn write_object(members: &Map<String, Value>, out: &mut String) {
-    let mut sorted: Vec<_> = members.iter().filter(|(_, value)| !value.is_null()).collect();
+    let mut sorted: Vec<_> = members
+        .iter()
+        .filter(|(_, value)| !value.is_null())
+        .collect();
     sorted.sort_unstable_by_key(|(key, _)| key.as_str());
     out.push('{');
     for (index, (key, value)) in sorted.into_iter().enumerate() {
@@ -103,7 +106,10 @@ mod tests {
 
     #[test]
     fn numbers_lose_their_trailing_zeros() {
-        assert_eq!(canonical("[1.0, 1.50, 1e2, -0.0, 0.1, 12]"), "[1,1.5,100,0,0.1,12]");
+        assert_eq!(
+            canonical("[1.0, 1.50, 1e2, -0.0, 0.1, 12]"),
+            "[1,1.5,100,0,0.1,12]"
+        );
     }
 
     #[test]

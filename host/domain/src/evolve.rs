@@ -15,12 +15,24 @@ pub fn evolve(job: &mut Job, recorded: &Recorded) {
     match &recorded.event {
         Event::Accepted => turn_comes(job, 0, at),
         Event::Decided { .. } => {}
-        Event::DecisionDeferred { step, failure, faults, due_at } => {
+        Event::DecisionDeferred {
+            step,
+            failure,
+            faults,
+            due_at,
+        } => {
             if let Some(step) = job.progress.steps.get_mut(*step) {
                 step.last_failure = Some(failure.clone());
                 match &mut step.phase {
-                    Phase::Waiting { due_at: due, faults: count }
-                    | Phase::Settling { due_at: due, faults: count, .. } => {
+                    Phase::Waiting {
+                        due_at: due,
+                        faults: count,
+                    }
+                    | Phase::Settling {
+                        due_at: due,
+                        faults: count,
+                        ..
+                    } => {
                         *due = *due_at;
                         *count = *faults;
                     }
@@ -36,40 +48,89 @@ pub fn evolve(job: &mut Job, recorded: &Recorded) {
             }
         }
         Event::StepSkipped { step, reason } => {
-            enter(job, *step, Phase::Skipped { reason: reason.clone() });
+            enter(
+                job,
+                *step,
+                Phase::Skipped {
+                    reason: reason.clone(),
+                },
+            );
             turn_comes(job, step + 1, at);
         }
         Event::AttemptCreated { step, attempt } => attempt_created(job, *step, attempt, at),
         Event::DirectiveSent { step, ack_due, .. } => {
             if let Some(attempt) = take_attempt(job, *step) {
-                enter(job, *step, Phase::AwaitingAck { attempt, ack_due: *ack_due });
+                enter(
+                    job,
+                    *step,
+                    Phase::AwaitingAck {
+                        attempt,
+                        ack_due: *ack_due,
+                    },
+                );
             }
             if job.progress.status == Status::Queued {
                 job.progress.status = Status::Dispatching;
             }
         }
-        Event::PublishFailed { step, failure, publish_at: at, .. } => {
+        Event::PublishFailed {
+            step,
+            failure,
+            publish_at: at,
+            ..
+        } => {
             if let Some(step) = job.progress.steps.get_mut(*step) {
                 step.last_failure = Some(failure.clone());
-                if let Phase::Dispatching { publish_failures, publish_at, .. } = &mut step.phase {
+                if let Phase::Dispatching {
+                    publish_failures,
+                    publish_at,
+                    ..
+                } = &mut step.phase
+                {
                     *publish_failures += 1;
                     *publish_at = *at;
                 }
             }
         }
-        Event::Acked { step, lease_expires_at, .. } => {
+        Event::Acked {
+            step,
+            lease_expires_at,
+            ..
+        } => {
             in_progress(job, *step, *lease_expires_at, None);
         }
-        Event::LeaseRenewed { step, lease_expires_at, progress, .. } => {
+        Event::LeaseRenewed {
+            step,
+            lease_expires_at,
+            progress,
+            ..
+        } => {
             in_progress(job, *step, *lease_expires_at, progress.clone());
         }
-        Event::ResultReceived { step, report, digest, .. } => {
+        Event::ResultReceived {
+            step,
+            report,
+            digest,
+            ..
+        } => {
             if let Some(attempt) = take_attempt(job, *step) {
                 let key: AttemptKey = attempt.key;
                 let report = report.clone();
-                enter(job, *step, Phase::Settling { attempt, report, faults: 0, due_at: at });
+                enter(
+                    job,
+                    *step,
+                    Phase::Settling {
+                        attempt,
+                        report,
+                        faults: 0,
+                        due_at: at,
+                    },
+                );
                 if let Some(step) = job.progress.steps.get_mut(*step) {
-                    step.decided.push(Decided { key, digest: *digest });
+                    step.decided.push(Decided {
+                        key,
+                        digest: *digest,
+                    });
                 }
             }
             begun(job);
@@ -78,8 +139,20 @@ pub fn evolve(job: &mut Job, recorded: &Recorded) {
             step_succeeded(job, *step);
             turn_comes(job, step + 1, at);
         }
-        Event::RetryScheduled { step, failure, due_at, .. } => {
-            enter(job, *step, Phase::Waiting { due_at: *due_at, faults: 0 });
+        Event::RetryScheduled {
+            step,
+            failure,
+            due_at,
+            ..
+        } => {
+            enter(
+                job,
+                *step,
+                Phase::Waiting {
+                    due_at: *due_at,
+                    faults: 0,
+                },
+            );
             if let Some(step) = job.progress.steps.get_mut(*step) {
                 step.last_failure = Some(failure.clone());
             }
@@ -94,7 +167,13 @@ pub fn evolve(job: &mut Job, recorded: &Recorded) {
         Event::CancelRequested => job.progress.status = Status::Cancelling,
         Event::JobSucceeded => end(job, Status::Succeeded, at),
         Event::JobFailed { failure } => {
-            end(job, Status::FailedFinal { failure: failure.clone() }, at);
+            end(
+                job,
+                Status::FailedFinal {
+                    failure: failure.clone(),
+                },
+                at,
+            );
         }
         Event::JobCancelled => {
             for step in &mut job.progress.steps {
@@ -127,7 +206,14 @@ fn turn_comes(job: &mut Job, index: usize, at: Timestamp) {
     // A cancelling job starts nothing new; its cancellation follows in the same commit.
     job.progress.current = index;
     if job.progress.status != Status::Cancelling {
-        enter(job, index, Phase::Waiting { due_at: at, faults: 0 });
+        enter(
+            job,
+            index,
+            Phase::Waiting {
+                due_at: at,
+                faults: 0,
+            },
+        );
     }
 }
 
@@ -154,7 +240,15 @@ fn in_progress(
     };
     if let Some(attempt) = take_attempt(job, index) {
         let progress = news.or(earlier);
-        enter(job, index, Phase::InProgress { attempt, lease_expires_at, progress });
+        enter(
+            job,
+            index,
+            Phase::InProgress {
+                attempt,
+                lease_expires_at,
+                progress,
+            },
+        );
     }
     begun(job);
 }
@@ -166,9 +260,16 @@ fn begun(job: &mut Job) {
 }
 
 fn step_succeeded(job: &mut Job, index: usize) {
-    let Some(step) = job.progress.steps.get_mut(index) else { return };
-    if let Phase::Settling { report: Report::Succeeded { artifact_refs, output_ref }, .. } =
-        &step.phase
+    let Some(step) = job.progress.steps.get_mut(index) else {
+        return;
+    };
+    if let Phase::Settling {
+        report: Report::Succeeded {
+            artifact_refs,
+            output_ref,
+        },
+        ..
+    } = &step.phase
     {
         step.artifact_refs = artifact_refs.clone();
         step.output_ref = output_ref.clone();
@@ -182,7 +283,9 @@ fn end(job: &mut Job, status: Status, at: Timestamp) {
 }
 
 fn take_attempt(job: &Job, index: usize) -> Option<Attempt> {
-    job.active_attempt().filter(|(active, _)| *active == index).map(|(_, attempt)| attempt.clone())
+    job.active_attempt()
+        .filter(|(active, _)| *active == index)
+        .map(|(_, attempt)| attempt.clone())
 }
 
 fn is_over(phase: &Phase) -> bool {

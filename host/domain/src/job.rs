@@ -41,7 +41,10 @@ impl Failure {
         if let Some((cut, _)) = message.char_indices().nth(Self::MAX_MESSAGE_CHARS) {
             message.truncate(cut);
         }
-        Self { code: code.into(), message }
+        Self {
+            code: code.into(),
+            message,
+        }
     }
 }
 
@@ -374,12 +377,19 @@ impl Job {
     /// The step whose turn it is, with its index; `None` once all are done.
     pub fn current(&self) -> Option<(usize, &StepSpec, &Step)> {
         let index = self.progress.current;
-        Some((index, self.spec.steps.get(index)?, self.progress.steps.get(index)?))
+        Some((
+            index,
+            self.spec.steps.get(index)?,
+            self.progress.steps.get(index)?,
+        ))
     }
 
     /// The index of a step.
     pub fn step_index(&self, step_id: &StepId) -> Option<usize> {
-        self.spec.steps.iter().position(|step| step.step_id == *step_id)
+        self.spec
+            .steps
+            .iter()
+            .position(|step| step.step_id == *step_id)
     }
 
     /// The attempt that is under way, if any.
@@ -416,9 +426,9 @@ impl Job {
             }
             Phase::Dispatching { publish_at, .. } => Some((DueKind::Dispatch, *publish_at)),
             Phase::AwaitingAck { ack_due, .. } => Some((DueKind::Ack, *ack_due)),
-            Phase::InProgress { lease_expires_at, .. } => {
-                Some((DueKind::Lease, *lease_expires_at))
-            }
+            Phase::InProgress {
+                lease_expires_at, ..
+            } => Some((DueKind::Lease, *lease_expires_at)),
             Phase::Pending
             | Phase::Succeeded
             | Phase::Skipped { .. }
@@ -443,7 +453,12 @@ impl Job {
 
     /// What a plugin may know when it decides about the step at `index`: for a route the attempt to come, for a
     /// settle the one that was reported.
-    pub fn plugin_context(&self, index: usize, attempt: AttemptNo, config: Value) -> Option<Context> {
+    pub fn plugin_context(
+        &self,
+        index: usize,
+        attempt: AttemptNo,
+        config: Value,
+    ) -> Option<Context> {
         let spec = self.spec.steps.get(index)?;
         let steps = self.spec.steps.iter().zip(&self.progress.steps).take(index);
         let earlier = steps.map(|(spec, step)| StepOutput {

@@ -81,7 +81,10 @@ impl From<&Ref> for Artifact {
                 uri: full.uri.clone(),
                 content_type: full.content_type.clone(),
                 size_bytes: full.size_bytes,
-                metadata: full.metadata.clone().unwrap_or_else(|| serde_json::json!({})),
+                metadata: full
+                    .metadata
+                    .clone()
+                    .unwrap_or_else(|| serde_json::json!({})),
             },
         }
     }
@@ -210,12 +213,21 @@ impl Settle {
     pub fn by_default(report: &Report) -> Self {
         match report {
             Report::Succeeded { .. } => Self::Accept,
-            Report::Failed { retryable: true, failure, .. } => {
-                Self::Retry { delay_ms: None, failure: failure.clone() }
-            }
-            Report::Failed { retryable: false, failure, .. } => {
-                Self::Fail { failure: failure.clone() }
-            }
+            Report::Failed {
+                retryable: true,
+                failure,
+                ..
+            } => Self::Retry {
+                delay_ms: None,
+                failure: failure.clone(),
+            },
+            Report::Failed {
+                retryable: false,
+                failure,
+                ..
+            } => Self::Fail {
+                failure: failure.clone(),
+            },
         }
     }
 }

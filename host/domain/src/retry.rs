@@ -36,7 +36,11 @@ impl Timing {
     /// The wait after `failures` failures (from 1) of an attempt or of a plugin's decision.
     pub fn retry_wait_ms(&self, failures: u32) -> u64 {
         let index = usize::try_from(failures.saturating_sub(1)).unwrap_or(usize::MAX);
-        self.retry_backoff_ms.get(index).or(self.retry_backoff_ms.last()).copied().unwrap_or(0)
+        self.retry_backoff_ms
+            .get(index)
+            .or(self.retry_backoff_ms.last())
+            .copied()
+            .unwrap_or(0)
     }
 
     /// The wait after the `failures`-th failed publish (from 1) of one attempt; `None` when they are used up.
@@ -61,6 +65,9 @@ mod tests {
     fn publish_waits_are_used_up() {
         let timing = Timing::default();
         let waits: Vec<Option<u64>> = (0..=4).map(|n| timing.publish_wait_ms(n)).collect();
-        assert_eq!(waits, [None, Some(30_000), Some(120_000), Some(600_000), None]);
+        assert_eq!(
+            waits,
+            [None, Some(30_000), Some(120_000), Some(600_000), None]
+        );
     }
 }

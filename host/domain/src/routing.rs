@@ -98,10 +98,18 @@ pub fn resolve_mode(request: Option<Mode>, tenant: Option<Mode>, global: Mode) -
     let (resolved_mode, decision_source, who) = match (request, tenant) {
         (Some(mode), _) => (mode, DecisionSource::Request, "the command asks for"),
         (None, Some(mode)) => (mode, DecisionSource::TenantConfig, "the tenant is set to"),
-        (None, None) => (global, DecisionSource::GlobalConfig, "the host's default is"),
+        (None, None) => (
+            global,
+            DecisionSource::GlobalConfig,
+            "the host's default is",
+        ),
     };
     let decision_reason = format!("{who} {}", resolved_mode.as_str());
-    ModeDecision { resolved_mode, decision_source, decision_reason }
+    ModeDecision {
+        resolved_mode,
+        decision_source,
+        decision_reason,
+    }
 }
 
 /// BURST needs a document to spread by.
@@ -113,7 +121,11 @@ pub struct DocIdRequired;
 ///
 /// # Errors
 /// [`DocIdRequired`] for BURST without a document.
-pub fn routing_key(mode: Mode, tenant: &str, doc_id: Option<&str>) -> Result<String, DocIdRequired> {
+pub fn routing_key(
+    mode: Mode,
+    tenant: &str,
+    doc_id: Option<&str>,
+) -> Result<String, DocIdRequired> {
     match (mode, doc_id.map(normalize).filter(|doc| !doc.is_empty())) {
         (Mode::Default, _) => Ok(normalize(tenant)),
         (Mode::Burst, Some(doc)) => Ok(normalize(tenant) + &doc),
@@ -139,14 +151,23 @@ mod tests {
 
     #[test]
     fn default_mode_routes_by_the_tenant_alone() {
-        assert_eq!(routing_key(Mode::Default, "  ACME ", Some("d")), Ok("acme".to_owned()));
+        assert_eq!(
+            routing_key(Mode::Default, "  ACME ", Some("d")),
+            Ok("acme".to_owned())
+        );
     }
 
     #[test]
     fn burst_mode_routes_by_tenant_and_document_and_needs_one() {
-        assert_eq!(routing_key(Mode::Burst, "Acme", Some(" Doc-1 ")), Ok("acmedoc-1".to_owned()));
+        assert_eq!(
+            routing_key(Mode::Burst, "Acme", Some(" Doc-1 ")),
+            Ok("acmedoc-1".to_owned())
+        );
         assert_eq!(routing_key(Mode::Burst, "Acme", None), Err(DocIdRequired));
-        assert_eq!(routing_key(Mode::Burst, "Acme", Some("  ")), Err(DocIdRequired));
+        assert_eq!(
+            routing_key(Mode::Burst, "Acme", Some("  ")),
+            Err(DocIdRequired)
+        );
     }
 
     #[test]

@@ -45,7 +45,10 @@ mod tests {
 
     #[test]
     fn it_prints_as_rfc_3339() {
-        assert_eq!(Timestamp(1_700_000_000_250).to_string(), "2023-11-14T22:13:20.25Z");
+        assert_eq!(
+            Timestamp(1_700_000_000_250).to_string(),
+            "2023-11-14T22:13:20.25Z"
+        );
     }
 
     #[test]

@@ -11,7 +11,8 @@ use crate::decide::{Input, Rejection, decide};
 use crate::event::{Event, Recorded};
 use crate::evolve::evolve;
 use crate::id::{AttemptNo, JobId, ServiceName, Version};
-use crate::job::{Job, Phase};
+use crate::job::{Job, JobSpec, Phase};
+use crate::plugin::Decision;
 use crate::time::Timestamp;
 
 /// What a ledger commits, in one transaction.
@@ -84,14 +85,23 @@ impl Transition {
         let expected = job.progress.version;
         let mut job = job.clone();
         job.progress.version = Version(expected.0 + 1);
-        Self { expected, job, events: Vec::new(), outbox: Vec::new(), now }
+        Self {
+            expected,
+            job,
+            events: Vec::new(),
+            outbox: Vec::new(),
+            now,
+        }
     }
 
-    /// Starts a new job and accepts it.
-    pub fn create(id: JobId, spec: Arc<crate::job::JobSpec>) -> Self {
+    /// Starts a new job and accepts it; `decisions` are what plugins said of the steps' payloads, for the record.
+    pub fn create(id: JobId, spec: Arc<JobSpec>, decisions: Vec<(usize, Decision)>) -> Self {
         let now = spec.created_at;
         let mut transition = Self::of(&Job::new(id, spec), now);
         transition.record(Event::Accepted);
+        for (step, decision) in decisions {
+            transition.record(Event::Decided { step, decision });
+        }
         transition
     }
 
@@ -123,12 +133,16 @@ impl Transition {
         }
         let (step, _, state) = self.job.current()?;
         match &state.phase {
-            Phase::Waiting { due_at, .. } if *due_at <= self.now => {
-                Some(Question::Route { step, attempt: state.attempts.next() })
-            }
-            Phase::Settling { attempt, due_at, .. } if *due_at <= self.now => {
-                Some(Question::Settle { step, attempt: attempt.key.no })
-            }
+            Phase::Waiting { due_at, .. } if *due_at <= self.now => Some(Question::Route {
+                step,
+                attempt: state.attempts.next(),
+            }),
+            Phase::Settling {
+                attempt, due_at, ..
+            } if *due_at <= self.now => Some(Question::Settle {
+                step,
+                attempt: attempt.key.no,
+            }),
             Phase::Waiting { .. }
             | Phase::Settling { .. }
             | Phase::Pending
@@ -147,13 +161,29 @@ impl Transition {
         if self.events.is_empty() {
             return None;
         }
-        let Self { expected, job, events, outbox, .. } = self;
-        Some(Change { expected, job: Arc::new(job), events, outbox })
+        let Self {
+            expected,
+            job,
+            events,
+            outbox,
+            ..
+        } = self;
+        Some(Change {
+            expected,
+            job: Arc::new(job),
+            events,
+            outbox,
+        })
     }
 
     fn record(&mut self, event: Event) {
-        self.outbox.extend(outbox_change(&self.job, &event, self.now));
-        let recorded = Recorded { seq: self.job.progress.events + 1, at: self.now, event };
+        self.outbox
+            .extend(outbox_change(&self.job, &event, self.now));
+        let recorded = Recorded {
+            seq: self.job.progress.events + 1,
+            at: self.now,
+            event,
+        };
         evolve(&mut self.job, &recorded);
         self.events.push(recorded);
     }
@@ -183,19 +213,28 @@ fn outbox_change(job: &Job, event: &Event, now: Timestamp) -> Option<OutboxChang
     let waiting = |row| {
         let (step, attempt) = job.active_attempt()?;
         let phase = &job.progress.steps.get(step)?.phase;
-        matches!(phase, Phase::Dispatching { .. })
-            .then(|| OutboxChange { step, attempt_no: attempt.key.no, row })
+        matches!(phase, Phase::Dispatching { .. }).then(|| OutboxChange {
+            step,
+            attempt_no: attempt.key.no,
+            row,
+        })
     };
     match event {
         Event::AttemptCreated { step, attempt } => Some(OutboxChange {
             step: *step,
             attempt_no: attempt.key.no,
-            row: OutboxRow::Pending { service: attempt.service.clone(), publish_at: now },
+            row: OutboxRow::Pending {
+                service: attempt.service.clone(),
+                publish_at: now,
+            },
         }),
         Event::PublishFailed { publish_at, .. } => {
             let (_, attempt) = job.active_attempt()?;
             let service = attempt.service.clone();
-            waiting(OutboxRow::Pending { service, publish_at: *publish_at })
+            waiting(OutboxRow::Pending {
+                service,
+                publish_at: *publish_at,
+            })
         }
         Event::DirectiveSent { .. } => waiting(OutboxRow::Sent),
         Event::StepFailed { .. } => waiting(OutboxRow::FailedFinal),

@@ -147,7 +147,12 @@ pub trait Ledger: Send + Sync {
     async fn list(&self, filter: Filter) -> Result<Vec<Arc<Job>>, Error>;
 
     /// A job's events after `after_seq` (0 for all), in order.
-    async fn events(&self, job: JobId, after_seq: u64, limit: usize) -> Result<Vec<Recorded>, Error>;
+    async fn events(
+        &self,
+        job: JobId,
+        after_seq: u64,
+        limit: usize,
+    ) -> Result<Vec<Recorded>, Error>;
 
     /// The counts for the gates.
     async fn counts(&self) -> Result<Counts, Error>;

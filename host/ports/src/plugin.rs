@@ -27,7 +27,12 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { memory_bytes: 16 << 20, deadline_ms: 250, fuel: 200_000_000, output_bytes: 1 << 20 }
+        Self {
+            memory_bytes: 16 << 20,
+            deadline_ms: 250,
+            fuel: 200_000_000,
+            output_bytes: 1 << 20,
+        }
     }
 }
 
@@ -58,7 +63,9 @@ pub enum AdmissionError {
         limit: u64,
     },
     /// It wants something the host does not give.
-    #[error("imports {0}, which no plugin gets: build it for the world lucius:step/step without WASI")]
+    #[error(
+        "imports {0}, which no plugin gets: build it for the world lucius:step/step without WASI"
+    )]
     Import(String),
     /// It does not implement the contract.
     #[error("does not implement lucius:step@1.0.0: {0}")]
@@ -169,13 +176,18 @@ pub trait Runtime: Send + Sync {
     ///
     /// # Errors
     /// The reason why it is not let in; nothing is loaded then.
-    async fn admit(&self, component: Arc<[u8]>, limits: Limits) -> Result<Description, AdmissionError>;
+    async fn admit(
+        &self,
+        component: Arc<[u8]>,
+        limits: Limits,
+    ) -> Result<Description, AdmissionError>;
 
     /// Asks an admitted component, in a fresh instance.
     ///
     /// # Errors
     /// How the call went wrong.
-    async fn call(&self, component: &Digest, limits: Limits, call: Call) -> Result<Answered, Fault>;
+    async fn call(&self, component: &Digest, limits: Limits, call: Call)
+    -> Result<Answered, Fault>;
 
     /// Forgets a component that no live job needs.
     fn drop_component(&self, component: &Digest);

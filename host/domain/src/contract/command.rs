@@ -47,8 +47,14 @@ impl Command {
     pub fn step_payload(&self, step_id: &str) -> (Value, String) {
         match self.payload.get("steps") {
             Some(Value::Object(steps)) => {
-                let payload = steps.get(step_id).cloned().unwrap_or_else(|| Map::new().into());
-                (payload, format!("/payload/steps/{}", escape_pointer(step_id)))
+                let payload = steps
+                    .get(step_id)
+                    .cloned()
+                    .unwrap_or_else(|| Map::new().into());
+                (
+                    payload,
+                    format!("/payload/steps/{}", escape_pointer(step_id)),
+                )
             }
             _ => (Value::Object(self.payload.clone()), "/payload".to_owned()),
         }

@@ -4,9 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Ref;
-use crate::id::{
-    AttemptNo, JobId, LeaseId, ProtocolId, ServiceName, StepId, StepType, TenantId,
-};
+use crate::id::{AttemptNo, JobId, LeaseId, ProtocolId, ServiceName, StepId, StepType, TenantId};
 use crate::routing::{Lane, Mode};
 
 /// A directive, `directive.v1`: run one attempt of a step.
@@ -73,7 +71,11 @@ impl CallbackUrls {
     /// The three below a host's base URL.
     pub fn below(base: &str) -> Self {
         let url = |verb: &str| format!("{}/v1/callbacks/{verb}", base.trim_end_matches('/'));
-        Self { ack: url("ack"), result: url("result"), heartbeat: url("heartbeat") }
+        Self {
+            ack: url("ack"),
+            result: url("result"),
+            heartbeat: url("heartbeat"),
+        }
     }
 }
 

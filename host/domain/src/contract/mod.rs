@@ -9,10 +9,12 @@ mod command;
 mod directive;
 mod reference;
 
-pub use callback::{Ack, CallbackKind, FailureClass, Heartbeat, Progress, ResultStatus, WorkResult};
+pub use callback::{
+    Ack, CallbackKind, FailureClass, Heartbeat, Progress, ResultStatus, WorkResult,
+};
 pub use command::Command;
 pub use directive::{CallbackUrls, Directive, EarlierStep};
-pub use reference::{FullRef, Ref, RefError, RefRules};
+pub use reference::{FullRef, MAX_URI_CHARS, Ref, RefError, RefRules};
 
 /// A schema that ships with the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

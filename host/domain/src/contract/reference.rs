@@ -69,7 +69,10 @@ pub struct RefRules {
 impl Default for RefRules {
     fn default() -> Self {
         let schemes = ["file", "https", "az", "abfss", "s3", "gs"];
-        Self { schemes: schemes.map(str::to_owned).to_vec(), hosts: Vec::new() }
+        Self {
+            schemes: schemes.map(str::to_owned).to_vec(),
+            hosts: Vec::new(),
+        }
     }
 }
 
@@ -106,7 +109,10 @@ impl RefRules {
         if uri.chars().count() > MAX_URI_CHARS {
             return Err(RefError::TooLong);
         }
-        if uri.chars().any(|c| c.is_control() || c.is_whitespace() || c == '\\') {
+        if uri
+            .chars()
+            .any(|c| c.is_control() || c.is_whitespace() || c == '\\')
+        {
             return Err(RefError::NotAUri);
         }
         let (scheme, rest) = uri.split_once("://").ok_or(RefError::NotAUri)?;
@@ -120,8 +126,16 @@ impl RefRules {
         if path.is_empty() && scheme == "file" {
             return Err(RefError::NotAUri);
         }
-        let path = path.split(['?', '#']).next().unwrap_or_default().replace("%2e", ".");
-        if path.replace("%2E", ".").split('/').any(|segment| segment == "..") {
+        let path = path
+            .split(['?', '#'])
+            .next()
+            .unwrap_or_default()
+            .replace("%2e", ".");
+        if path
+            .replace("%2E", ".")
+            .split('/')
+            .any(|segment| segment == "..")
+        {
             return Err(RefError::Climbs);
         }
         Ok(())
@@ -134,7 +148,10 @@ impl RefRules {
             Some(_) => return Err(RefError::UserInfo),
             None => authority,
         };
-        let host = host.rsplit_once(':').map_or(host, |(name, _port)| name).to_ascii_lowercase();
+        let host = host
+            .rsplit_once(':')
+            .map_or(host, |(name, _port)| name)
+            .to_ascii_lowercase();
         match scheme {
             "file" if host.is_empty() || host == "localhost" => Ok(()),
             "file" => Err(RefError::Host(host)),
@@ -163,32 +180,54 @@ mod tests {
             "s3://bucket/key",
             "gs://bucket/key with%20blank",
         ] {
-            let expected = if uri.contains(' ') { Err(RefError::NotAUri) } else { Ok(()) };
+            let expected = if uri.contains(' ') {
+                Err(RefError::NotAUri)
+            } else {
+                Ok(())
+            };
             assert_eq!(check(uri), expected, "{uri}");
         }
     }
 
     #[test]
     fn user_info_foreign_schemes_and_climbing_are_refused() {
-        assert_eq!(check("https://user:pw@store.example/x"), Err(RefError::UserInfo));
-        assert_eq!(check("https://user@store.example/x"), Err(RefError::UserInfo));
+        assert_eq!(
+            check("https://user:pw@store.example/x"),
+            Err(RefError::UserInfo)
+        );
+        assert_eq!(
+            check("https://user@store.example/x"),
+            Err(RefError::UserInfo)
+        );
         assert_eq!(check("abfss://a:b@account/x"), Err(RefError::UserInfo));
         assert!(matches!(check("ftp://x/y"), Err(RefError::Scheme(..))));
         assert!(matches!(check("http://x/y"), Err(RefError::Scheme(..))));
         assert_eq!(check("file:///a/../etc/passwd"), Err(RefError::Climbs));
         assert_eq!(check("file:///a/%2E%2e/etc/passwd"), Err(RefError::Climbs));
-        assert_eq!(check("file://elsewhere/x"), Err(RefError::Host("elsewhere".to_owned())));
+        assert_eq!(
+            check("file://elsewhere/x"),
+            Err(RefError::Host("elsewhere".to_owned()))
+        );
         assert_eq!(check("in.pdf"), Err(RefError::NotAUri));
         assert_eq!(check("https:///x"), Err(RefError::NotAUri));
-        assert_eq!(check(&format!("s3://{}", "x".repeat(2_048))), Err(RefError::TooLong));
+        assert_eq!(
+            check(&format!("s3://{}", "x".repeat(2_048))),
+            Err(RefError::TooLong)
+        );
     }
 
     #[test]
     fn a_host_list_admits_only_its_hosts() {
-        let rules = RefRules { hosts: vec!["store.example".to_owned()], ..RefRules::default() };
+        let rules = RefRules {
+            hosts: vec!["store.example".to_owned()],
+            ..RefRules::default()
+        };
         let check = |uri: &str| rules.check(&Ref::Uri(uri.to_owned()));
         assert_eq!(check("https://STORE.example:443/x"), Ok(()));
-        assert_eq!(check("https://other/x"), Err(RefError::Host("other".to_owned())));
+        assert_eq!(
+            check("https://other/x"),
+            Err(RefError::Host("other".to_owned()))
+        );
         assert_eq!(check("file:///x"), Ok(()));
     }
 }

@@ -9,13 +9,13 @@ use crate::plugin::Report;
 use crate::time::Timestamp;
 
 /// The wait for an ACK is over.
-pub const ACK_TIMEOUT: &str = "ACK_TIMEOUT";
+const ACK_TIMEOUT: &str = "ACK_TIMEOUT";
 /// The lease is over.
-pub const LEASE_EXPIRED: &str = "LEASE_EXPIRED";
+const LEASE_EXPIRED: &str = "LEASE_EXPIRED";
 /// Publishing failed as often as it may.
-pub const DISPATCH_EXHAUSTED: &str = "DISPATCH_EXHAUSTED";
+const DISPATCH_EXHAUSTED: &str = "DISPATCH_EXHAUSTED";
 /// The bus will never take the directive.
-pub const DISPATCH_REFUSED: &str = "DISPATCH_REFUSED";
+const DISPATCH_REFUSED: &str = "DISPATCH_REFUSED";
 
 pub(super) fn sent(
     job: &Job,
@@ -25,7 +25,11 @@ pub(super) fn sent(
 ) -> Result<Vec<Event>, Rejection> {
     let attempt = dispatching(job, step, key)?.0;
     let ack_due = now.plus_ms(attempt.ack_ms);
-    Ok(vec![Event::DirectiveSent { step, attempt_no: key.no, ack_due }])
+    Ok(vec![Event::DirectiveSent {
+        step,
+        attempt_no: key.no,
+        ack_due,
+    }])
 }
 
 pub(super) fn publish_failed(
@@ -39,14 +43,25 @@ pub(super) fn publish_failed(
     let (_, earlier_failures) = dispatching(job, step, key)?;
     let timing = &job.spec.steps[step].timing;
     if !retryable {
-        return Ok(fail_job(step, Failure::new(DISPATCH_REFUSED, failure.message)));
+        return Ok(fail_job(
+            step,
+            Failure::new(DISPATCH_REFUSED, failure.message),
+        ));
     }
     match timing.publish_wait_ms(earlier_failures + 1) {
         Some(wait_ms) => {
             let publish_at = now.plus_ms(wait_ms);
-            Ok(vec![Event::PublishFailed { step, attempt_no: key.no, failure, publish_at }])
+            Ok(vec![Event::PublishFailed {
+                step,
+                attempt_no: key.no,
+                failure,
+                publish_at,
+            }])
         }
-        None => Ok(fail_job(step, Failure::new(DISPATCH_EXHAUSTED, failure.message))),
+        None => Ok(fail_job(
+            step,
+            Failure::new(DISPATCH_EXHAUSTED, failure.message),
+        )),
     }
 }
 
@@ -62,12 +77,22 @@ pub(super) fn ack(
     let lease_expires_at = now.plus_ms(attempt.lease_ms);
     match phase {
         Phase::Dispatching { .. } => Ok(vec![
-            Event::DirectiveSent { step, attempt_no: key.no, ack_due: now },
-            Event::Acked { step, attempt_no: key.no, lease_expires_at },
+            Event::DirectiveSent {
+                step,
+                attempt_no: key.no,
+                ack_due: now,
+            },
+            Event::Acked {
+                step,
+                attempt_no: key.no,
+                lease_expires_at,
+            },
         ]),
-        Phase::AwaitingAck { .. } => {
-            Ok(vec![Event::Acked { step, attempt_no: key.no, lease_expires_at }])
-        }
+        Phase::AwaitingAck { .. } => Ok(vec![Event::Acked {
+            step,
+            attempt_no: key.no,
+            lease_expires_at,
+        }]),
         Phase::InProgress { .. }
         | Phase::Settling { .. }
         | Phase::Pending
@@ -89,7 +114,12 @@ pub(super) fn heartbeat(
 ) -> Result<Vec<Event>, Rejection> {
     let (attempt, phase) = current_attempt(job, step, key)?;
     let lease_expires_at = now.plus_ms(attempt.lease_ms);
-    let renewed = Event::LeaseRenewed { step, attempt_no: key.no, lease_expires_at, progress };
+    let renewed = Event::LeaseRenewed {
+        step,
+        attempt_no: key.no,
+        lease_expires_at,
+        progress,
+    };
     match phase {
         Phase::InProgress { .. } => Ok(vec![renewed]),
         Phase::Dispatching { .. } | Phase::AwaitingAck { .. } => {
@@ -119,19 +149,36 @@ pub(super) fn result(
     if job.progress.status.is_terminal() {
         return Err(Rejection::Ignored(IgnoreReason::JobTerminal));
     }
-    let decided = job.progress.steps.get(step).map_or(&[][..], |step| &step.decided);
+    let decided = job
+        .progress
+        .steps
+        .get(step)
+        .map_or(&[][..], |step| &step.decided);
     if let Some(decided) = decided.iter().find(|decided| decided.key == key) {
         let same = decided.digest == digest;
-        let reason = if same { IgnoreReason::Repeated } else { IgnoreReason::Conflicting };
+        let reason = if same {
+            IgnoreReason::Repeated
+        } else {
+            IgnoreReason::Conflicting
+        };
         return Err(Rejection::Ignored(reason));
     }
     let (_, phase) = current_attempt(job, step, key)?;
     let mut events = Vec::with_capacity(4);
     if let Phase::Dispatching { publish_at, .. } = phase {
-        events.push(Event::DirectiveSent { step, attempt_no: key.no, ack_due: *publish_at });
+        events.push(Event::DirectiveSent {
+            step,
+            attempt_no: key.no,
+            ack_due: *publish_at,
+        });
     }
     let succeeded = matches!(report, Report::Succeeded { .. });
-    events.push(Event::ResultReceived { step, attempt_no: key.no, report, digest });
+    events.push(Event::ResultReceived {
+        step,
+        attempt_no: key.no,
+        report,
+        digest,
+    });
     if job.progress.status == Status::Cancelling {
         match succeeded {
             true => events.extend([Event::StepSucceeded { step }, Event::JobCancelled]),
@@ -142,11 +189,22 @@ pub(super) fn result(
 }
 
 pub(super) fn ack_overdue(job: &Job, now: Timestamp) -> Result<Vec<Event>, Rejection> {
-    let Some((step, _, state)) = job.current() else { return Err(Rejection::NotWaiting) };
+    let Some((step, _, state)) = job.current() else {
+        return Err(Rejection::NotWaiting);
+    };
     match &state.phase {
         Phase::AwaitingAck { attempt, ack_due } if *ack_due <= now => {
-            let message = format!("no ACK within {} ms of sending the directive", attempt.ack_ms);
-            Ok(attempt_lost(job, step, attempt, Failure::new(ACK_TIMEOUT, message), now))
+            let message = format!(
+                "no ACK within {} ms of sending the directive",
+                attempt.ack_ms
+            );
+            Ok(attempt_lost(
+                job,
+                step,
+                attempt,
+                Failure::new(ACK_TIMEOUT, message),
+                now,
+            ))
         }
         Phase::AwaitingAck { .. }
         | Phase::Pending
@@ -162,11 +220,23 @@ pub(super) fn ack_overdue(job: &Job, now: Timestamp) -> Result<Vec<Event>, Rejec
 }
 
 pub(super) fn lease_overdue(job: &Job, now: Timestamp) -> Result<Vec<Event>, Rejection> {
-    let Some((step, _, state)) = job.current() else { return Err(Rejection::NotWaiting) };
+    let Some((step, _, state)) = job.current() else {
+        return Err(Rejection::NotWaiting);
+    };
     match &state.phase {
-        Phase::InProgress { attempt, lease_expires_at, .. } if *lease_expires_at <= now => {
+        Phase::InProgress {
+            attempt,
+            lease_expires_at,
+            ..
+        } if *lease_expires_at <= now => {
             let message = format!("no heartbeat or RESULT within {} ms", attempt.lease_ms);
-            Ok(attempt_lost(job, step, attempt, Failure::new(LEASE_EXPIRED, message), now))
+            Ok(attempt_lost(
+                job,
+                step,
+                attempt,
+                Failure::new(LEASE_EXPIRED, message),
+                now,
+            ))
         }
         Phase::InProgress { .. }
         | Phase::Pending
@@ -196,11 +266,16 @@ fn attempt_lost(
 
 /// The attempt that waits in the outbox, and how often publishing it failed.
 fn dispatching(job: &Job, step: usize, key: AttemptKey) -> Result<(&Attempt, u32), Rejection> {
-    let phase = job.current().filter(|(index, ..)| *index == step).map(|(.., step)| &step.phase);
+    let phase = job
+        .current()
+        .filter(|(index, ..)| *index == step)
+        .map(|(.., step)| &step.phase);
     match phase {
-        Some(Phase::Dispatching { attempt, publish_failures, .. }) if attempt.key == key => {
-            Ok((attempt, *publish_failures))
-        }
+        Some(Phase::Dispatching {
+            attempt,
+            publish_failures,
+            ..
+        }) if attempt.key == key => Ok((attempt, *publish_failures)),
         _ => Err(Rejection::NotWaiting),
     }
 }
@@ -214,7 +289,11 @@ fn current_attempt(
     if job.progress.status.is_terminal() {
         return Err(Rejection::Ignored(IgnoreReason::JobTerminal));
     }
-    let state = job.progress.steps.get(step).ok_or(Rejection::Ignored(IgnoreReason::Stale))?;
+    let state = job
+        .progress
+        .steps
+        .get(step)
+        .ok_or(Rejection::Ignored(IgnoreReason::Stale))?;
     match job.active_attempt() {
         Some((index, attempt)) if index == step && attempt.key == key => {
             Ok((attempt, &state.phase))

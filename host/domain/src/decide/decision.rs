@@ -15,7 +15,9 @@ pub(super) fn route(
     outcome: Result<Route, Failure>,
     now: Timestamp,
 ) -> Result<Vec<Event>, Rejection> {
-    let Some((step, spec, state)) = job.current() else { return Err(Rejection::NotWaiting) };
+    let Some((step, spec, state)) = job.current() else {
+        return Err(Rejection::NotWaiting);
+    };
     let faults = match &state.phase {
         Phase::Waiting { due_at, faults } if *due_at <= now => *faults,
         Phase::Waiting { .. }
@@ -31,9 +33,17 @@ pub(super) fn route(
     };
     let mut events = on_record(step, decision);
     match outcome {
-        Ok(Route::Dispatch(Dispatch { service, payload, ack_ms, lease_ms })) => {
+        Ok(Route::Dispatch(Dispatch {
+            service,
+            payload,
+            ack_ms,
+            lease_ms,
+        })) => {
             let attempt = Attempt {
-                key: AttemptKey { no: state.attempts.next(), lease_id },
+                key: AttemptKey {
+                    no: state.attempts.next(),
+                    lease_id,
+                },
                 service,
                 payload: payload.filter(|payload| *payload != spec.payload),
                 ack_ms: ack_ms.unwrap_or(spec.timing.ack_ms),
@@ -57,9 +67,16 @@ pub(super) fn settle(
     outcome: Result<Settle, Failure>,
     now: Timestamp,
 ) -> Result<Vec<Event>, Rejection> {
-    let Some((step, _, state)) = job.current() else { return Err(Rejection::NotWaiting) };
+    let Some((step, _, state)) = job.current() else {
+        return Err(Rejection::NotWaiting);
+    };
     let (attempt, faults) = match &state.phase {
-        Phase::Settling { attempt, faults, due_at, .. } if *due_at <= now => (attempt, *faults),
+        Phase::Settling {
+            attempt,
+            faults,
+            due_at,
+            ..
+        } if *due_at <= now => (attempt, *faults),
         Phase::Settling { .. }
         | Phase::Pending
         | Phase::Waiting { .. }
@@ -83,12 +100,18 @@ pub(super) fn settle(
         Ok(Settle::Fail { failure }) => events.extend(fail_job(step, failure)),
         Err(failure) => events.extend(deferred(job, faults, failure, now)),
     }
-    debug_assert!(job.progress.status != Status::Cancelling, "a cancelling job settles nothing");
+    debug_assert!(
+        job.progress.status != Status::Cancelling,
+        "a cancelling job settles nothing"
+    );
     Ok(events)
 }
 
 fn on_record(step: usize, decision: Option<Decision>) -> Vec<Event> {
-    decision.map(|decision| Event::Decided { step, decision }).into_iter().collect()
+    decision
+        .map(|decision| Event::Decided { step, decision })
+        .into_iter()
+        .collect()
 }
 
 /// The job's success, when the step that just ended was the last one.
@@ -97,11 +120,18 @@ fn succeed_after(job: &Job, step: usize) -> Option<Event> {
 }
 
 fn deferred(job: &Job, earlier_faults: u32, failure: Failure, now: Timestamp) -> Vec<Event> {
-    let Some((step, spec, _)) = job.current() else { return Vec::new() };
+    let Some((step, spec, _)) = job.current() else {
+        return Vec::new();
+    };
     let faults = earlier_faults + 1;
     if faults >= spec.timing.max_attempts {
         return fail_job(step, failure);
     }
     let due_at = now.plus_ms(spec.timing.retry_wait_ms(faults));
-    vec![Event::DecisionDeferred { step, failure, faults, due_at }]
+    vec![Event::DecisionDeferred {
+        step,
+        failure,
+        faults,
+        due_at,
+    }]
 }

@@ -131,21 +131,31 @@ pub fn decide(job: &Job, input: Input, now: Timestamp) -> Result<Vec<Event>, Rej
     match input {
         Input::Cancel => verb::cancel(job),
         Input::Redrive => verb::redrive(job),
-        Input::Route { lease_id, decision, outcome } => {
-            decision::route(job, lease_id, decision, outcome, now)
-        }
+        Input::Route {
+            lease_id,
+            decision,
+            outcome,
+        } => decision::route(job, lease_id, decision, outcome, now),
         Input::Settle { decision, outcome } => decision::settle(job, decision, outcome, now),
         Input::Sent { step, key } => attempt::sent(job, step, key, now),
-        Input::PublishFailed { step, key, failure, retryable } => {
-            attempt::publish_failed(job, step, key, failure, retryable, now)
-        }
+        Input::PublishFailed {
+            step,
+            key,
+            failure,
+            retryable,
+        } => attempt::publish_failed(job, step, key, failure, retryable, now),
         Input::Ack { step, key } => attempt::ack(job, step, key, now),
-        Input::Heartbeat { step, key, progress } => {
-            attempt::heartbeat(job, step, key, progress, now)
-        }
-        Input::Result { step, key, report, digest } => {
-            attempt::result(job, step, key, report, digest)
-        }
+        Input::Heartbeat {
+            step,
+            key,
+            progress,
+        } => attempt::heartbeat(job, step, key, progress, now),
+        Input::Result {
+            step,
+            key,
+            report,
+            digest,
+        } => attempt::result(job, step, key, report, digest),
         Input::AckOverdue => attempt::ack_overdue(job, now),
         Input::LeaseOverdue => attempt::lease_overdue(job, now),
         Input::Note { event } => verb::note(job, event),
@@ -154,7 +164,13 @@ pub fn decide(job: &Job, input: Input, now: Timestamp) -> Result<Vec<Event>, Rej
 
 /// The step has failed for good, and the job with it.
 fn fail_job(step: usize, failure: Failure) -> Vec<Event> {
-    vec![Event::StepFailed { step, failure: failure.clone() }, Event::JobFailed { failure }]
+    vec![
+        Event::StepFailed {
+            step,
+            failure: failure.clone(),
+        },
+        Event::JobFailed { failure },
+    ]
 }
 
 /// The attempt has failed: another one when the budget allows, else the end.
@@ -165,7 +181,9 @@ fn retry_or_fail(
     failure: Failure,
     now: Timestamp,
 ) -> Vec<Event> {
-    let Some((step, spec, state)) = job.current() else { return Vec::new() };
+    let Some((step, spec, state)) = job.current() else {
+        return Vec::new();
+    };
     let used = state.attempts_in_budget();
     if used >= spec.timing.max_attempts {
         return fail_job(step, failure);
@@ -174,7 +192,12 @@ fn retry_or_fail(
         .map(|ms| ms.min(crate::retry::MAX_RETRY_DELAY_MS))
         .unwrap_or_else(|| spec.timing.retry_wait_ms(used));
     let due_at = now.plus_ms(wait_ms);
-    vec![Event::RetryScheduled { step, attempt_no: failed.key.no, failure, due_at }]
+    vec![Event::RetryScheduled {
+        step,
+        attempt_no: failed.key.no,
+        failure,
+        due_at,
+    }]
 }
 
 /// The active attempt of a job that is being cancelled has ended without a success.

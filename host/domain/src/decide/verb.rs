@@ -12,8 +12,14 @@ pub(super) fn cancel(job: &Job) -> Result<Vec<Event>, Rejection> {
         }
         Status::Cancelling => Err(Rejection::Cancelling),
         Status::Queued | Status::Dispatching | Status::InProgress => {
-            let out = job.current().is_some_and(|(.., step)| directive_is_out(&step.phase));
-            Ok(vec![if out { Event::CancelRequested } else { Event::JobCancelled }])
+            let out = job
+                .current()
+                .is_some_and(|(.., step)| directive_is_out(&step.phase));
+            Ok(vec![if out {
+                Event::CancelRequested
+            } else {
+                Event::JobCancelled
+            }])
         }
     }
 }
@@ -29,10 +35,20 @@ pub(super) fn redrive(job: &Job) -> Result<Vec<Event>, Rejection> {
         | Status::Succeeded
         | Status::Cancelled => return Err(Rejection::NotFailed),
     }
-    let failed = job.progress.steps.iter().position(|step| step.phase == Phase::FailedFinal);
-    failed.map(|step| vec![Event::Redriven { step }]).ok_or(Rejection::NotFailed)
+    let failed = job
+        .progress
+        .steps
+        .iter()
+        .position(|step| step.phase == Phase::FailedFinal);
+    failed
+        .map(|step| vec![Event::Redriven { step }])
+        .ok_or(Rejection::NotFailed)
 }
 
 pub(super) fn note(job: &Job, event: Event) -> Result<Vec<Event>, Rejection> {
-    if job.progress.notes < MAX_NOTES { Ok(vec![event]) } else { Err(Rejection::NotesFull) }
+    if job.progress.notes < MAX_NOTES {
+        Ok(vec![event])
+    } else {
+        Err(Rejection::NotesFull)
+    }
 }

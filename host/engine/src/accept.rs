@@ -1,0 +1,306 @@
+//! From a command to a durable job.
+//!
+//! The order is: envelope, references, protocol, mode and lane, every step's payload by schema and plugin, the first
+//! route, the gates, and one write. All that is wrong with an envelope or with the payloads is reported at once. A
+//! command that was accepted before is answered with its job even if today's rules would refuse it; that look-up
+//! is only made on the way to a refusal, since creating a job finds a duplicate by itself.
+
+use std::sync::Arc;
+
+use lucius_domain::canonical;
+use lucius_domain::contract::{self, Command};
+use lucius_domain::decide::Input;
+use lucius_domain::id::{StepId, TenantId};
+use lucius_domain::job::{Job, JobSpec, Status, StepSpec};
+use lucius_domain::plugin::Decision;
+use lucius_domain::routing::{Lane, resolve_mode, routing_key};
+use lucius_domain::transition::Transition;
+use lucius_ports::ledger::{Created, Idempotency};
+use serde_json::Value;
+
+use crate::Engine;
+use crate::refusal::{Refusal, Violation};
+use crate::registry::{Protocol, Snapshot};
+
+/// A command that the host has taken on.
+#[derive(Clone, Debug)]
+pub struct Accepted {
+    /// The job, as it is now.
+    pub job: Arc<Job>,
+    /// True when it was accepted before, and nothing new was created.
+    pub duplicate: bool,
+}
+
+impl Engine {
+    /// Accepts a command. When this returns a job, it is durable.
+    ///
+    /// # Errors
+    /// Why not; nothing was created. With LEDGER_UNAVAILABLE it is not known, and the same command may be sent again.
+    pub async fn accept(&self, body: Value) -> Result<Accepted, Refusal> {
+        if self.is_draining() {
+            return Err(Refusal::Draining);
+        }
+        let command = self.read_command(body)?;
+        let digest = canonical::command_digest(&command);
+        let idempotency = Idempotency::key_of(command.idempotency_key.as_deref(), digest);
+        let tenant = command.tenant_id.clone();
+        match self.create(&command, &idempotency).await {
+            Err(Refusal::LedgerUnavailable(error)) => Err(Refusal::LedgerUnavailable(error)),
+            Err(refusal) => self.unless_known(&tenant, &idempotency, refusal).await,
+            Ok(accepted) => Ok(accepted),
+        }
+    }
+
+    fn read_command(&self, body: Value) -> Result<Command, Refusal> {
+        let (refs, violations): (Vec<_>, Vec<_>) = self
+            .schemas
+            .violations(contract::COMMAND_ENVELOPE, &body)
+            .into_iter()
+            .partition(is_overlong_ref);
+        if !violations.is_empty() {
+            return Err(Refusal::InvalidEnvelope(violations));
+        }
+        if !refs.is_empty() {
+            return Err(Refusal::RefNotAllowed(refs));
+        }
+        let command: Command = serde_json::from_value(body).map_err(|error| {
+            Refusal::InvalidEnvelope(vec![violation("", "TYPE", error.to_string())])
+        })?;
+        let refs = [
+            ("/input_ref", &command.input_ref),
+            ("/output_ref", &command.output_ref),
+        ];
+        let refused: Vec<Violation> = refs
+            .into_iter()
+            .filter_map(|(pointer, reference)| {
+                let error = self.settings.refs.check(reference).err()?;
+                Some(violation(pointer, "REF_NOT_ALLOWED", error.to_string()))
+            })
+            .collect();
+        if refused.is_empty() {
+            Ok(command)
+        } else {
+            Err(Refusal::RefNotAllowed(refused))
+        }
+    }
+
+    async fn create(
+        &self,
+        command: &Command,
+        idempotency: &Idempotency,
+    ) -> Result<Accepted, Refusal> {
+        let snapshot = self.registry.live();
+        let protocol = snapshot
+            .protocol_for(&command.request_type)
+            .ok_or_else(|| {
+                let served: Vec<&str> =
+                    snapshot.request_types().map(|name| name.as_str()).collect();
+                Refusal::UnsupportedRequestType {
+                    asked: command.request_type.to_string(),
+                    served: served.join(", "),
+                }
+            })?;
+        let (spec, decisions) = self.resolve(command, &snapshot, protocol).await?;
+        let tenant_limit = snapshot
+            .tenants
+            .get(&command.tenant_id)
+            .and_then(|tenant| tenant.inflight);
+        let (mode, lane) = (spec.mode.resolved_mode, spec.lane);
+        let id = self.ports.ids.job_id(spec.created_at);
+
+        let mut transition = Transition::create(id, Arc::new(spec), decisions);
+        self.answer_first_route(&mut transition).await?;
+        let place = self
+            .gates
+            .take_place(&command.tenant_id, tenant_limit, mode, lane)?;
+        let Some(change) = transition.finish() else {
+            // A created job always has its first event.
+            return Err(Refusal::Contended);
+        };
+        match self
+            .ports
+            .ledger
+            .create(change.clone(), idempotency.clone())
+            .await?
+        {
+            Created::New => {
+                place.keep();
+                self.gates.created(&change);
+                self.announce(&change);
+                Ok(Accepted {
+                    job: change.job,
+                    duplicate: false,
+                })
+            }
+            known => answer_known(known),
+        }
+    }
+
+    /// Follows every name in the command to what it stands for, and checks every payload.
+    async fn resolve(
+        &self,
+        command: &Command,
+        snapshot: &Snapshot,
+        protocol: &Protocol,
+    ) -> Result<(JobSpec, Vec<(usize, Decision)>), Refusal> {
+        let tenant = snapshot.tenants.get(&command.tenant_id);
+        let tenant_mode = tenant.and_then(|tenant| tenant.mode);
+        let mode = resolve_mode(command.mode, tenant_mode, self.settings.default_mode);
+        let (tenant_id, doc_id) = (command.tenant_id.as_str(), command.doc_id.as_deref());
+        let routing_key = routing_key(mode.resolved_mode, tenant_id, doc_id)?;
+        let lane = Lane::of(&routing_key);
+
+        let mut violations = unknown_steps(command, protocol);
+        let mut decisions = Vec::new();
+        let mut steps = Vec::new();
+        for (index, step) in protocol.steps.iter().enumerate() {
+            let (payload, base) = command.step_payload(step.step_id.as_str());
+            let found = match &step.payload_schema {
+                Some(schema) => schema.violations(&payload, &base),
+                None => Vec::new(),
+            };
+            let payload = match &step.plugin {
+                Some(plugin) if found.is_empty() => {
+                    let validated = self.validate(plugin, payload, &base).await?;
+                    decisions.push((index, validated.decision));
+                    validated.payload.unwrap_or_else(|found| {
+                        violations.extend(found);
+                        Value::Null
+                    })
+                }
+                Some(_) | None => {
+                    violations.extend(found);
+                    payload
+                }
+            };
+            steps.push(StepSpec {
+                step_id: step.step_id.clone(),
+                step_type: step.step_type.clone(),
+                service: step.service.clone(),
+                plugin: step.plugin.as_ref().map(|plugin| plugin.pin.clone()),
+                payload,
+                timing: protocol.timing(index, mode.resolved_mode, &self.settings.timing),
+            });
+        }
+        if !violations.is_empty() {
+            return Err(Refusal::InvalidPayload(violations));
+        }
+        let spec = JobSpec {
+            tenant_id: command.tenant_id.clone(),
+            request_type: command.request_type.clone(),
+            protocol_id: protocol.protocol_id.clone(),
+            generation: snapshot.generation,
+            doc_id: command.doc_id.clone(),
+            mode,
+            routing_key,
+            lane,
+            priority: command.priority.unwrap_or(5),
+            input_ref: command.input_ref.clone(),
+            output_ref: command.output_ref.clone(),
+            correlation_id: command.correlation_id.clone(),
+            traceparent: command.traceparent.clone(),
+            created_at: self.ports.clock.now(),
+            steps,
+        };
+        Ok((spec, decisions))
+    }
+
+    /// Routes until the first attempt is in the outbox, or nothing is left to do. A command whose first route the
+    /// plugin refuses, or cannot answer, is not accepted.
+    async fn answer_first_route(&self, transition: &mut Transition) -> Result<(), Refusal> {
+        while let Some(question) = transition.question() {
+            let step = transition.job().progress.current;
+            let input = self.answer(transition.job(), question).await;
+            if let Input::Route {
+                outcome: Err(failure),
+                ..
+            } = &input
+            {
+                let pin = transition.job().spec.steps[step].plugin.as_ref();
+                return Err(Refusal::PluginFault {
+                    plugin: pin.map(ToString::to_string).unwrap_or_default(),
+                    fault: failure.message.clone(),
+                });
+            }
+            if transition.apply(input).is_err() {
+                return Err(Refusal::Contended);
+            }
+            if let Status::FailedFinal { failure } = &transition.job().progress.status {
+                return Err(Refusal::RouteRejected {
+                    step_id: transition.job().spec.steps[step].step_id.to_string(),
+                    code: failure.code.clone(),
+                    message: failure.message.clone(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// A command that was accepted before is not refused.
+    async fn unless_known(
+        &self,
+        tenant: &TenantId,
+        idempotency: &Idempotency,
+        refusal: Refusal,
+    ) -> Result<Accepted, Refusal> {
+        match self.ports.ledger.find(tenant, idempotency).await? {
+            Some(known) => answer_known(known),
+            None => Err(refusal),
+        }
+    }
+}
+
+fn answer_known(known: Created) -> Result<Accepted, Refusal> {
+    match known {
+        Created::Duplicate(job) => Ok(Accepted {
+            job,
+            duplicate: true,
+        }),
+        Created::KeyReused(job) => Err(Refusal::KeyReused(job)),
+        Created::New => Err(Refusal::Contended),
+    }
+}
+
+/// Payloads for steps that the protocol does not have; most likely a misspelt step id.
+fn unknown_steps(command: &Command, protocol: &Protocol) -> Vec<Violation> {
+    let steps = match command.payload.get("steps") {
+        None => return Vec::new(),
+        Some(Value::Object(steps)) => steps,
+        Some(_) => {
+            let message = "must be an object with one payload for each step".to_owned();
+            return vec![violation("/payload/steps", "TYPE", message)];
+        }
+    };
+    let known: Vec<&StepId> = protocol.steps.iter().map(|step| &step.step_id).collect();
+    let unknown = steps
+        .keys()
+        .filter(|name| !known.iter().any(|step| step.as_str() == *name));
+    unknown
+        .map(|name| {
+            let steps: Vec<&str> = known.iter().map(|step| step.as_str()).collect();
+            let (_, pointer) = command.step_payload(name);
+            let message = format!(
+                "{} has no such step; its steps are {}",
+                protocol.protocol_id,
+                steps.join(", ")
+            );
+            violation(&pointer, "UNKNOWN_STEP", message)
+        })
+        .collect()
+}
+
+/// The schema bounds references too; an overlong one is a matter of references all the same.
+fn is_overlong_ref(violation: &Violation) -> bool {
+    let place = violation.pointer.trim_end_matches("/uri");
+    violation.code == "MAXLENGTH" && matches!(place, "/input_ref" | "/output_ref")
+}
+
+fn violation(pointer: &str, code: &str, message: String) -> Violation {
+    let (pointer, code, source) = (pointer.to_owned(), code.to_owned(), "schema".to_owned());
+    Violation {
+        pointer,
+        code,
+        message,
+        source,
+    }
+}

@@ -1,0 +1,234 @@
+//! From the outbox to the bus.
+//!
+//! A PENDING row is published, then committed as SENT. A crash in between publishes it again, with the same message
+//! id; the fence makes the second copy harmless. A commit hands the job over by a hint; a scan finds what hints
+//! missed. This host never publishes one row twice at the same time.
+
+use std::collections::HashSet;
+use std::sync::{Arc, MutexGuard, PoisonError};
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use lucius_domain::contract::{CallbackUrls, Directive, Ref};
+use lucius_domain::decide::Input;
+use lucius_domain::id::{AttemptKey, JobId};
+use lucius_domain::job::{Attempt, DueKind, Failure, Job, Phase};
+use lucius_domain::routing::Lane;
+use lucius_ports::bus::{self, Message};
+use lucius_ports::ledger;
+use tokio::sync::{Semaphore, mpsc};
+
+use crate::Engine;
+use crate::drive::{DriveError, Driven};
+
+/// How many rows one scan of one lane takes.
+const SCAN_LIMIT: usize = 256;
+
+/// Publishes what hints bring and what scans find, until dropped.
+pub(crate) async fn run(engine: &Arc<Engine>, hints: Option<mpsc::Receiver<Arc<Job>>>) {
+    let slots = Arc::new(Semaphore::new(engine.settings.publish_concurrency));
+    let by_hint = async {
+        let Some(mut hints) = hints else { return };
+        while let Some(job) = hints.recv().await {
+            let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
+                return;
+            };
+            let engine = Arc::clone(engine);
+            tokio::spawn(async move {
+                let id = job.id;
+                if let Err(error) = engine.publish(id, Some(job)).await {
+                    tracing::warn!(jobId = %id, %error, "dispatch is left to the next scan");
+                }
+                drop(slot);
+            });
+        }
+    };
+    let by_scan = async {
+        loop {
+            engine
+                .ports
+                .clock
+                .sleep(engine.settings.sweep_interval)
+                .await;
+            for lane in Lane::all() {
+                if let Err(error) = engine.dispatch_tick(lane).await {
+                    tracing::warn!(lane = lane.number(), %error, "the outbox scan failed; it runs again");
+                }
+            }
+        }
+    };
+    futures_util::future::join(by_hint, by_scan).await;
+}
+
+impl Engine {
+    /// Publishes the rows of one lane that may be published by now. Returns how many it tried.
+    ///
+    /// # Errors
+    /// The ledger did not answer; the next tick tries again.
+    pub async fn dispatch_tick(&self, lane: Lane) -> Result<usize, ledger::Error> {
+        let now = self.ports.clock.now();
+        let jobs = self
+            .ports
+            .ledger
+            .due(lane, &[DueKind::Dispatch], now, SCAN_LIMIT)
+            .await?;
+        let tried = jobs.len();
+        let mut publishes: FuturesUnordered<_> = jobs
+            .into_iter()
+            .map(|job| self.publish(job, None))
+            .collect();
+        while let Some(outcome) = publishes.next().await {
+            if let Err(error) = outcome {
+                tracing::warn!(lane = lane.number(), %error, "dispatch is left to the next scan");
+            }
+        }
+        Ok(tried)
+    }
+
+    /// Publishes the directive of a job's active attempt, and commits what the bus said.
+    async fn publish(&self, id: JobId, known: Option<Arc<Job>>) -> Result<(), DriveError> {
+        let Some(_alone) = Publishing::begin(self, id) else {
+            return Ok(());
+        };
+        let job = match known {
+            Some(job) => job,
+            None => match self.ports.ledger.load(id).await? {
+                Some(job) => job,
+                None => return Ok(()),
+            },
+        };
+        let Some((step, attempt)) = waiting(&job, self.ports.clock.now()) else {
+            return Ok(());
+        };
+        let key = attempt.key;
+        let outcome = self
+            .ports
+            .bus
+            .publish(&self.message(&job, step, attempt))
+            .await;
+        let input = move |outcome: &Result<(), bus::Error>| match outcome {
+            Ok(()) => Input::Sent { step, key },
+            Err(error) => Input::PublishFailed {
+                step,
+                key,
+                failure: Failure::new("PUBLISH_FAILED", error.to_string()),
+                retryable: matches!(error, bus::Error::Unavailable(_)),
+            },
+        };
+        if let Err(error) = &outcome {
+            tracing::warn!(jobId = %id, attempt = %key.no, %error, "publish failed");
+        }
+        match self.drive(id, Some(job), || input(&outcome)).await? {
+            // Rejected: a callback overtook the write of SENT, or the job was cancelled; both are fine.
+            Driven::Changed(_) | Driven::Rejected(..) | Driven::NotFound => Ok(()),
+        }
+    }
+
+    fn message(&self, job: &Job, step: usize, attempt: &Attempt) -> Message {
+        let spec = &job.spec;
+        let step_id = spec.steps[step].step_id.clone();
+        let attempt_no = attempt.key.no;
+        let directive = self.directive(job, step, attempt);
+        Message {
+            message_id: format!("{}:{step_id}:{attempt_no}", job.id),
+            lane: spec.lane,
+            routing_key: spec.routing_key.clone(),
+            service: attempt.service.clone(),
+            mode: spec.mode.resolved_mode,
+            tenant_id: spec.tenant_id.clone(),
+            job_id: job.id,
+            step_id,
+            attempt_no,
+            // Plain data with text keys always serializes.
+            body: serde_json::to_string(&directive).unwrap_or_default(),
+        }
+    }
+
+    /// The directive of an attempt. It is made from the ledger each time, and so is its token.
+    pub fn directive(&self, job: &Job, step: usize, attempt: &Attempt) -> Directive {
+        let spec = &job.spec;
+        let step_spec = &spec.steps[step];
+        let AttemptKey {
+            no: attempt_no,
+            lease_id,
+        } = attempt.key;
+        let token = self
+            .tokens
+            .issue(&spec.tenant_id, job.id, &step_spec.step_id, attempt.key);
+        Directive {
+            job_id: job.id,
+            tenant_id: spec.tenant_id.clone(),
+            step_id: step_spec.step_id.clone(),
+            protocol_id: spec.protocol_id.clone(),
+            step_type: step_spec.step_type.clone(),
+            attempt_no,
+            lease_id,
+            input_ref: spec.input_ref.clone(),
+            workspace_ref: Ref::Uri(self.settings.workspace_ref.clone()),
+            output_ref: spec.output_ref.clone(),
+            payload: attempt
+                .payload
+                .clone()
+                .unwrap_or_else(|| step_spec.payload.clone()),
+            callback_urls: CallbackUrls::below(&self.settings.callback_base),
+            callback_token: token,
+            service: attempt.service.clone(),
+            mode: spec.mode.resolved_mode,
+            lane: spec.lane,
+            routing_key_used: spec.routing_key.clone(),
+            inputs: job.earlier_steps(step),
+            correlation_id: spec.correlation_id.clone(),
+            traceparent: spec.traceparent.clone(),
+        }
+    }
+}
+
+/// The attempt that may be published by now.
+fn waiting(job: &Job, now: lucius_domain::time::Timestamp) -> Option<(usize, &Attempt)> {
+    if job.progress.status.is_terminal() {
+        return None;
+    }
+    let (index, _, step) = job.current()?;
+    match &step.phase {
+        Phase::Dispatching {
+            attempt,
+            publish_at,
+            ..
+        } if *publish_at <= now => Some((index, attempt)),
+        Phase::Dispatching { .. }
+        | Phase::Pending
+        | Phase::Waiting { .. }
+        | Phase::AwaitingAck { .. }
+        | Phase::InProgress { .. }
+        | Phase::Settling { .. }
+        | Phase::Succeeded
+        | Phase::Skipped { .. }
+        | Phase::FailedFinal
+        | Phase::Cancelled => None,
+    }
+}
+
+/// While it lives, nobody else on this host publishes for the job.
+struct Publishing<'a> {
+    engine: &'a Engine,
+    id: JobId,
+}
+
+impl<'a> Publishing<'a> {
+    fn begin(engine: &'a Engine, id: JobId) -> Option<Self> {
+        lock(engine).insert(id).then_some(Self { engine, id })
+    }
+}
+
+impl Drop for Publishing<'_> {
+    fn drop(&mut self) {
+        lock(self.engine).remove(&self.id);
+    }
+}
+
+fn lock(engine: &Engine) -> MutexGuard<'_, HashSet<JobId>> {
+    engine
+        .publishing
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,150 @@
+//! The engine: ports, settings and the registry put together, and the loops that move jobs along.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use lucius_domain::id::JobId;
+use lucius_domain::job::Job;
+use lucius_ports::bus::Bus;
+use lucius_ports::clock::{Clock, Ids};
+use lucius_ports::ledger::{self, Generations, Ledger};
+use lucius_ports::plugin::Runtime;
+use lucius_ports::registry::Source;
+use tokio::sync::mpsc;
+
+use crate::gates::Gates;
+use crate::hints::Hints;
+use crate::registry::{Registry, StartError};
+use crate::schema::Schemas;
+use crate::settings::Settings;
+use crate::token::Tokens;
+
+/// What the engine needs of the outside.
+#[derive(Clone)]
+pub struct Ports {
+    /// Jobs, steps, outbox, events.
+    pub ledger: Arc<dyn Ledger>,
+    /// Registry generations.
+    pub generations: Arc<dyn Generations>,
+    /// Carries directives.
+    pub bus: Arc<dyn Bus>,
+    /// Runs plugins.
+    pub runtime: Arc<dyn Runtime>,
+    /// Holds the registry.
+    pub source: Arc<dyn Source>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// New ids.
+    pub ids: Arc<dyn Ids>,
+}
+
+/// The pipeline of one host.
+pub struct Engine {
+    pub(crate) ports: Ports,
+    pub(crate) settings: Settings,
+    pub(crate) schemas: Schemas,
+    pub(crate) registry: Registry,
+    pub(crate) tokens: Tokens,
+    pub(crate) gates: Gates,
+    pub(crate) hints: Hints,
+    pub(crate) publishing: Mutex<HashSet<JobId>>,
+    dispatch_hints: Mutex<Option<mpsc::Receiver<Arc<Job>>>>,
+    draining: AtomicBool,
+}
+
+/// Why an engine does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// There is no registry to start with.
+    #[error(transparent)]
+    Registry(#[from] StartError),
+    /// The ledger does not answer.
+    #[error(transparent)]
+    Ledger(#[from] ledger::Error),
+    /// A schema that ships with the host does not compile.
+    #[error("this build is broken: {0}")]
+    Build(String),
+}
+
+impl Engine {
+    /// Compiles the schemas, activates the registry, and counts what is in flight. Nothing runs yet, see
+    /// [`Engine::run`].
+    ///
+    /// # Errors
+    /// Why it cannot start.
+    pub async fn open(ports: Ports, settings: Settings) -> Result<Arc<Self>, OpenError> {
+        let schemas = Schemas::compile().map_err(OpenError::Build)?;
+        let registry = Registry::start(&ports, &schemas, &settings).await?;
+        let gates = Gates::new(settings.limits, ports.ledger.counts().await?);
+        let tokens = Tokens::new(&settings.token_key);
+        let (hints, dispatch_hints) = Hints::new();
+        Ok(Arc::new(Self {
+            ports,
+            settings,
+            schemas,
+            registry,
+            tokens,
+            gates,
+            hints,
+            publishing: Mutex::default(),
+            dispatch_hints: Mutex::new(Some(dispatch_hints)),
+            draining: AtomicBool::new(false),
+        }))
+    }
+
+    /// Runs the dispatcher and the sweepers until the future is dropped. Dropping it is safe at any point: what was
+    /// not committed has not happened.
+    pub async fn run(self: Arc<Self>) {
+        let receiver = {
+            let mut hints = self
+                .dispatch_hints
+                .lock()
+                .unwrap_or_else(|error| error.into_inner());
+            hints.take()
+        };
+        let dispatch = crate::dispatch::run(&self, receiver);
+        let sweep = crate::sweep::run(&self);
+        futures_util::future::join(dispatch, sweep).await;
+    }
+
+    /// From now on no command is accepted; everything else goes on.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// True after [`Engine::drain`].
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    /// The registry.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// The gates.
+    pub fn gates(&self) -> &Gates {
+        &self.gates
+    }
+
+    /// The ledger, for the read side.
+    pub fn ledger(&self) -> &dyn Ledger {
+        &*self.ports.ledger
+    }
+
+    /// The ports.
+    pub fn ports(&self) -> &Ports {
+        &self.ports
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Tells of every job that changes from now on. A watcher that is too slow is told that it missed some.
+    pub fn watch(&self) -> tokio::sync::broadcast::Receiver<JobId> {
+        self.hints.watch()
+    }
+}

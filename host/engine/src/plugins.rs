@@ -1,0 +1,314 @@
+//! Asking plugins, and believing nothing they say before it is checked.
+//!
+//! A plugin may route only to services that its registry entry grants, and may ask for waits only within limits. An
+//! answer outside of that is a fault of the plugin, as a trap is.
+
+use std::sync::Arc;
+
+use lucius_domain::id::AttemptNo;
+use lucius_domain::job::{Failure, Job, Phase};
+use lucius_domain::plugin::{
+    Decision, Dispatch, Function, Pin, Report, Route, Settle, input_digest,
+};
+use lucius_domain::retry::MAX_RETRY_DELAY_MS;
+use lucius_domain::transition::Question;
+use lucius_ports::plugin::{Answer, Answered, Call, Fault};
+use serde_json::{Value, json};
+
+use crate::Engine;
+use crate::refusal::{Refusal, Violation};
+use crate::registry::PluginEntry;
+
+/// The code of a failure that is the plugin's own.
+pub const PLUGIN_FAULT: &str = "PLUGIN_FAULT";
+
+/// The longest ACK wait or lease a plugin may ask for, in milliseconds: a day.
+const MAX_WAIT_MS: u64 = 24 * 60 * 60 * 1_000;
+
+/// What a payload is in full, or all that is wrong with it.
+pub(crate) struct Validated {
+    pub(crate) payload: Result<Value, Vec<Violation>>,
+    pub(crate) decision: Decision,
+}
+
+impl Engine {
+    /// Asks a plugin about a payload. `base` is where the payload stands in the command.
+    pub(crate) async fn validate(
+        &self,
+        plugin: &PluginEntry,
+        payload: Value,
+        base: &str,
+    ) -> Result<Validated, Refusal> {
+        let config = plugin.config.clone();
+        let input = json!({ "payload": &payload, "config": &config });
+        let call = Call::Validate {
+            payload: payload.clone(),
+            config,
+        };
+        let (answer, fuel) =
+            self.call(plugin, call)
+                .await
+                .map_err(|fault| Refusal::PluginFault {
+                    plugin: plugin.pin.to_string(),
+                    fault: fault.to_string(),
+                })?;
+        let Answer::Validated(outcome) = answer else {
+            return Err(wrong_answer(plugin));
+        };
+        let changed = outcome
+            .as_ref()
+            .is_ok_and(|normalized| *normalized != payload);
+        let decision = Decision {
+            function: Function::Validate,
+            plugin: plugin.pin.clone(),
+            input_digest: input_digest(&input),
+            input: changed.then_some(payload),
+            output: json!({ "valid": outcome.is_ok() }),
+            fuel,
+        };
+        let payload = outcome.map_err(|violations| {
+            let ours = violations.into_iter();
+            ours.map(|violation| Violation::from_plugin(violation, base, &plugin.pin))
+                .collect()
+        });
+        Ok(Validated { payload, decision })
+    }
+
+    /// Answers a question of a transition: by the step's plugin, or as the protocol declares when it has none.
+    pub(crate) async fn answer(
+        &self,
+        job: &Job,
+        question: Question,
+    ) -> lucius_domain::decide::Input {
+        use lucius_domain::decide::Input;
+        match question {
+            Question::Route { step, attempt } => {
+                let (decision, outcome) = self.route(job, step, attempt).await;
+                Input::Route {
+                    lease_id: self.ports.ids.lease_id(),
+                    decision,
+                    outcome,
+                }
+            }
+            Question::Settle { step, attempt } => {
+                let (decision, outcome) = self.settle(job, step, attempt).await;
+                Input::Settle { decision, outcome }
+            }
+        }
+    }
+
+    async fn route(
+        &self,
+        job: &Job,
+        step: usize,
+        attempt: AttemptNo,
+    ) -> (Option<Decision>, Result<Route, Failure>) {
+        let spec = &job.spec.steps[step];
+        let Some(pin) = &spec.plugin else {
+            let service = spec.service.clone();
+            let dispatch = Dispatch {
+                service,
+                payload: None,
+                ack_ms: None,
+                lease_ms: None,
+            };
+            return (None, Ok(Route::Dispatch(dispatch)));
+        };
+        let plugin = match self.pinned(job, pin).await {
+            Ok(plugin) => plugin,
+            Err(failure) => return (None, Err(failure)),
+        };
+        let Some(context) = job.plugin_context(step, attempt, plugin.config.clone()) else {
+            return (
+                None,
+                Err(fault_of(pin, "was asked about a step that does not exist")),
+            );
+        };
+        let digest = input_digest(&context);
+        let call = Call::Route {
+            context: Box::new(context),
+        };
+        let answered = self
+            .call(&plugin, call)
+            .await
+            .map_err(|fault| failure_of(pin, &fault));
+        let (answer, fuel) = match answered {
+            Ok(answered) => answered,
+            Err(failure) => return (None, Err(failure)),
+        };
+        let Answer::Routed(route) = answer else {
+            return (None, Err(fault_of(pin, "answered another question")));
+        };
+        let decision = on_record(Function::Route, pin, digest, &route, fuel);
+        (Some(decision), check_route(route, &plugin))
+    }
+
+    async fn settle(
+        &self,
+        job: &Job,
+        step: usize,
+        attempt: AttemptNo,
+    ) -> (Option<Decision>, Result<Settle, Failure>) {
+        let spec = &job.spec.steps[step];
+        let Some(report) = reported(job, step) else {
+            let failure = Failure::new(PLUGIN_FAULT, "there is no RESULT to settle");
+            return (None, Err(failure));
+        };
+        let Some(pin) = &spec.plugin else {
+            return (None, Ok(Settle::by_default(report)));
+        };
+        let plugin = match self.pinned(job, pin).await {
+            Ok(plugin) => plugin,
+            Err(failure) => return (None, Err(failure)),
+        };
+        let Some(context) = job.plugin_context(step, attempt, plugin.config.clone()) else {
+            return (
+                None,
+                Err(fault_of(pin, "was asked about a step that does not exist")),
+            );
+        };
+        let digest = input_digest(&(&context, report));
+        let call = Call::Settle {
+            context: Box::new(context),
+            report: report.clone(),
+        };
+        let answered = self
+            .call(&plugin, call)
+            .await
+            .map_err(|fault| failure_of(pin, &fault));
+        let (answer, fuel) = match answered {
+            Ok(answered) => answered,
+            Err(failure) => return (None, Err(failure)),
+        };
+        let Answer::Settled(settle) = answer else {
+            return (None, Err(fault_of(pin, "answered another question")));
+        };
+        let decision = on_record(Function::Settle, pin, digest, &settle, fuel);
+        (Some(decision), check_settle(settle, report, pin))
+    }
+
+    /// The plugin as it was when the job was accepted.
+    async fn pinned(&self, job: &Job, pin: &Pin) -> Result<Arc<PluginEntry>, Failure> {
+        let generation = self
+            .registry
+            .generation(
+                job.spec.generation,
+                &self.ports,
+                &self.schemas,
+                &self.settings,
+            )
+            .await
+            .map_err(|reason| fault_of(pin, &format!("cannot be loaded: {reason}")))?;
+        let plugin = generation.plugin(pin).cloned();
+        plugin.ok_or_else(|| fault_of(pin, "is not in the job's registry generation"))
+    }
+
+    async fn call(&self, plugin: &PluginEntry, call: Call) -> Result<(Answer, u64), Fault> {
+        let digest = &plugin.pin.digest;
+        let Answered { answer, fuel } = self
+            .ports
+            .runtime
+            .call(digest, plugin.limits, call)
+            .await
+            .inspect_err(|fault| {
+                tracing::warn!(plugin = %plugin.pin, code = fault.code(), "plugin {fault}");
+            })?;
+        Ok((answer, fuel))
+    }
+}
+
+fn reported(job: &Job, step: usize) -> Option<&Report> {
+    let state = job.progress.steps.get(step)?;
+    if let Phase::Settling { report, .. } = &state.phase {
+        Some(report)
+    } else {
+        None
+    }
+}
+
+fn check_route(route: Route, plugin: &PluginEntry) -> Result<Route, Failure> {
+    let Route::Dispatch(dispatch) = &route else {
+        return Ok(route);
+    };
+    if !plugin.services.contains(&dispatch.service) {
+        let what = format!(
+            "routed to service \"{}\", which is not granted",
+            dispatch.service
+        );
+        return Err(fault_of(&plugin.pin, &what));
+    }
+    let waits = [dispatch.ack_ms, dispatch.lease_ms];
+    if waits
+        .into_iter()
+        .flatten()
+        .any(|ms| ms == 0 || ms > MAX_WAIT_MS)
+    {
+        return Err(fault_of(
+            &plugin.pin,
+            "asked for a wait outside of 1 s to 24 h",
+        ));
+    }
+    if dispatch
+        .payload
+        .as_ref()
+        .is_some_and(|payload| !payload.is_object())
+    {
+        return Err(fault_of(
+            &plugin.pin,
+            "gave a payload that is not an object",
+        ));
+    }
+    Ok(route)
+}
+
+fn check_settle(settle: Settle, report: &Report, pin: &Pin) -> Result<Settle, Failure> {
+    match &settle {
+        Settle::Accept if matches!(report, Report::Failed { .. }) => {
+            Err(fault_of(pin, "accepted an attempt that failed"))
+        }
+        Settle::Retry {
+            delay_ms: Some(delay_ms),
+            ..
+        } if *delay_ms > MAX_RETRY_DELAY_MS => {
+            Err(fault_of(pin, "asked for a retry delay of more than 24 h"))
+        }
+        Settle::Accept | Settle::Retry { .. } | Settle::Fail { .. } => Ok(settle),
+    }
+}
+
+fn on_record(
+    function: Function,
+    pin: &Pin,
+    input_digest: lucius_domain::id::Digest,
+    output: &impl serde::Serialize,
+    fuel: u64,
+) -> Decision {
+    // Plain data with text keys always serializes.
+    let output = serde_json::to_value(output).unwrap_or(Value::Null);
+    Decision {
+        function,
+        plugin: pin.clone(),
+        input_digest,
+        input: None,
+        output,
+        fuel,
+    }
+}
+
+fn failure_of(pin: &Pin, fault: &Fault) -> Failure {
+    Failure::new(
+        PLUGIN_FAULT,
+        format!("plugin {pin} {fault} ({})", fault.code()),
+    )
+}
+
+fn fault_of(pin: &Pin, what: &str) -> Failure {
+    Failure::new(PLUGIN_FAULT, format!("plugin {pin} {what}"))
+}
+
+fn wrong_answer(plugin: &PluginEntry) -> Refusal {
+    Refusal::PluginFault {
+        plugin: plugin.pin.to_string(),
+        fault: "answered another question".to_owned(),
+    }
+}

@@ -1,0 +1,134 @@
+//! One generation, resolved: every name is followed to what it stands for.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use lucius_domain::id::{
+    Digest, Generation, ProtocolId, RequestType, ServiceName, StepId, StepType, TenantId,
+};
+use lucius_domain::plugin::Pin;
+use lucius_domain::retry::Timing;
+use lucius_domain::routing::Mode;
+use lucius_domain::time::Timestamp;
+use lucius_ports::plugin::Limits;
+use serde_json::Value;
+
+use super::manifest::{Overrides, ProtocolSpec, Tenant};
+use crate::schema::Compiled;
+
+/// One generation.
+pub struct Snapshot {
+    /// Its number.
+    pub generation: Generation,
+    /// When it was activated.
+    pub activated_at: Timestamp,
+    /// SHA-256 of the manifest it came from.
+    pub digest: Digest,
+    /// Its protocols, in the manifest's order.
+    pub protocols: Vec<Arc<Protocol>>,
+    /// Its plugins, in the manifest's order.
+    pub plugins: Vec<Arc<PluginEntry>>,
+    /// Settings by tenant.
+    pub tenants: BTreeMap<TenantId, Tenant>,
+}
+
+impl Snapshot {
+    /// The protocol that serves a request type.
+    pub fn protocol_for(&self, request_type: &RequestType) -> Option<&Arc<Protocol>> {
+        self.protocols
+            .iter()
+            .find(|protocol| protocol.request_types.contains(request_type))
+    }
+
+    /// Every request type that is served.
+    pub fn request_types(&self) -> impl Iterator<Item = &RequestType> {
+        self.protocols
+            .iter()
+            .flat_map(|protocol| &protocol.request_types)
+    }
+
+    /// A plugin by what a job has pinned.
+    pub fn plugin(&self, pin: &Pin) -> Option<&Arc<PluginEntry>> {
+        self.plugins.iter().find(|plugin| plugin.pin == *pin)
+    }
+}
+
+/// A list of steps.
+pub struct Protocol {
+    /// Its name.
+    pub protocol_id: ProtocolId,
+    /// What it serves.
+    pub request_types: Vec<RequestType>,
+    /// Its steps, in order.
+    pub steps: Vec<StepEntry>,
+    pub(super) declared: ProtocolSpec,
+}
+
+/// One step of a protocol.
+pub struct StepEntry {
+    /// Its name.
+    pub step_id: StepId,
+    /// The kind of work.
+    pub step_type: StepType,
+    /// Who does it.
+    pub service: ServiceName,
+    /// Who decides about it.
+    pub plugin: Option<Arc<PluginEntry>>,
+    /// What its payload must look like.
+    pub payload_schema: Option<Compiled>,
+}
+
+/// A plugin that was admitted.
+#[derive(Debug)]
+pub struct PluginEntry {
+    /// Id, version and digest.
+    pub pin: Pin,
+    /// What a call may use.
+    pub limits: Limits,
+    /// The services it may route to.
+    pub services: Vec<ServiceName>,
+    /// Handed to it with every call.
+    pub config: Value,
+}
+
+impl Protocol {
+    /// The timing of a step: its own, else the protocol's for the mode, else the host's.
+    pub fn timing(&self, step: usize, mode: Mode, host: &Timing) -> Timing {
+        let own = self.declared.steps.get(step).map(|step| &step.overrides);
+        let of_mode = self.declared.mode_overrides.get(mode.as_str());
+        let mut timing = host.clone();
+        for overrides in [of_mode, own].into_iter().flatten() {
+            apply(overrides, &mut timing);
+        }
+        timing
+    }
+}
+
+fn apply(overrides: &Overrides, timing: &mut Timing) {
+    let Overrides {
+        timeout_overrides,
+        retry_overrides,
+    } = overrides;
+    if let Some(seconds) = timeout_overrides.ack_seconds {
+        timing.ack_ms = milliseconds(seconds);
+    }
+    if let Some(seconds) = timeout_overrides.lease_seconds {
+        timing.lease_ms = milliseconds(seconds);
+    }
+    if let Some(max_attempts) = retry_overrides.max_attempts {
+        timing.max_attempts = max_attempts;
+    }
+    if let Some(backoff_ms) = &retry_overrides.backoff_ms {
+        timing.retry_backoff_ms.clone_from(backoff_ms);
+    }
+}
+
+fn milliseconds(seconds: f64) -> u64 {
+    // The schema bounds the value below a day; a float's cast saturates.
+    #[expect(
+        clippy::as_conversions,
+        reason = "saturating, and bounded by the schema"
+    )]
+    let ms = (seconds * 1_000.0) as u64;
+    ms.max(1)
+}

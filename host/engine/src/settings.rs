@@ -1,0 +1,57 @@
+//! What an operator can set about the pipeline, already checked.
+
+use std::time::Duration;
+
+use lucius_domain::contract::RefRules;
+use lucius_domain::retry::Timing;
+use lucius_domain::routing::Mode;
+use lucius_ports::plugin;
+
+/// The settings of one host.
+#[derive(Clone)]
+pub struct Settings {
+    /// Waits and budgets, where a protocol does not set its own.
+    pub timing: Timing,
+    /// How often the sweepers and the outbox scan look for what hints missed.
+    pub sweep_interval: Duration,
+    /// When to say no.
+    pub limits: Limits,
+    /// The mode of jobs that neither ask for one nor belong to a tenant that has one.
+    pub default_mode: Mode,
+    /// Which references are let in.
+    pub refs: RefRules,
+    /// What any plugin may use at most; its own registry entry may ask for less.
+    pub plugin_cap: plugin::Limits,
+    /// The base URL under which services reach this host's callbacks.
+    pub callback_base: String,
+    /// The root under which services write.
+    pub workspace_ref: String,
+    /// The key of the callback tokens. Hosts that share a ledger share it.
+    pub token_key: [u8; 32],
+    /// How many directives are published at once.
+    pub publish_concurrency: usize,
+}
+
+/// When to say no.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Jobs in flight for each tenant, unless the registry sets the tenant's own.
+    pub tenant_inflight: u64,
+    /// Jobs in flight in all.
+    pub global_inflight: u64,
+    /// Jobs in flight in mode BURST.
+    pub burst_inflight: u64,
+    /// Directives in one lane that wait to be published.
+    pub outbox_backlog: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            tenant_inflight: 100,
+            global_inflight: 10_000,
+            burst_inflight: 5_000,
+            outbox_backlog: 10_000,
+        }
+    }
+}

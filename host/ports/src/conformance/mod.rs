@@ -1,0 +1,6 @@
+//! One suite beside each trait, run by every backend: what the engine relies on, as tests.
+//!
+//! Each case is a plain async function that panics with what is wrong.
+
+pub mod ledger;
+pub mod plugin;
