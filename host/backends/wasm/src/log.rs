@@ -1,0 +1,71 @@
+//! The one import a plugin has: a line for the host's log, which can neither flood nor forge it.
+
+use std::sync::Arc;
+
+use wasmtime::StoreContextMut;
+use wasmtime::component::{Linker, WasmStr};
+
+use crate::bindings::lucius::step::types::Level;
+use crate::text::one_line;
+use crate::walls::State;
+
+/// The interface's name.
+pub(crate) const INTERFACE: &str = "lucius:step/log@1.0.0";
+
+/// Fuel for a line, besides one for each of its bytes: the guest pays for what the host does for it.
+const LINE_FUEL: u64 = 1_000;
+
+/// The lines one call may still write.
+pub(crate) struct Lines {
+    plugin: Arc<str>,
+    left: u32,
+    max_chars: usize,
+}
+
+impl Lines {
+    /// A fresh allowance.
+    pub(crate) fn new(plugin: Arc<str>, left: u32, max_chars: usize) -> Self {
+        Self {
+            plugin,
+            left,
+            max_chars,
+        }
+    }
+
+    fn write(&mut self, level: Level, line: &str) {
+        let plugin = &*self.plugin;
+        match level {
+            Level::Debug => tracing::debug!(target: "plugin", plugin, "{line}"),
+            Level::Info => tracing::info!(target: "plugin", plugin, "{line}"),
+            Level::Warn => tracing::warn!(target: "plugin", plugin, "{line}"),
+            Level::Error => tracing::error!(target: "plugin", plugin, "{line}"),
+        }
+        self.left = self.left.saturating_sub(1);
+        if self.left == 0 {
+            tracing::warn!(target: "plugin", plugin, "more lines of this call are not shown");
+        }
+    }
+}
+
+/// Gives guests the import.
+///
+/// # Errors
+/// Never, unless it is given twice.
+pub(crate) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    linker.instance(INTERFACE)?.func_wrap("write", write)
+}
+
+fn write(
+    mut store: StoreContextMut<'_, State>,
+    (level, message): (Level, WasmStr),
+) -> wasmtime::Result<()> {
+    let mut price = LINE_FUEL;
+    if store.data().lines.left > 0 {
+        let text = message.to_str(&store)?;
+        price = price.saturating_add(u64::try_from(text.len()).unwrap_or(u64::MAX));
+        let line = one_line(&text, store.data().lines.max_chars);
+        store.data_mut().lines.write(level, &line);
+    }
+    let fuel = store.get_fuel()?.saturating_sub(price);
+    store.set_fuel(fuel)
+}
