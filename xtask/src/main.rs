@@ -42,6 +42,9 @@ enum Command {
         /// Compare what came out with what is known of the document; exit 1 when it is wrong
         #[arg(long)]
         check: bool,
+        /// Take what is set up and built already
+        #[arg(long)]
+        no_build: bool,
     },
     /// Set up, build everything and run all tests
     Test,
@@ -56,7 +59,7 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Setup => setup::run(),
-        Command::Demo { check } => demo::command(check),
+        Command::Demo { check, no_build } => demo::command(check, no_build),
         Command::Test => test::run(),
         Command::Bench => bench::run(),
         Command::Check => check::run(),

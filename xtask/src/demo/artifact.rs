@@ -90,3 +90,46 @@ fn open<T: serde::de::DeserializeOwned>(step: &Step) -> Result<T> {
     let text = fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
     serde_json::from_str(&text).with_context(|| format!("{path} is not as documented"))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn step_with(folder: &std::path::Path, document: &serde_json::Value) -> Step {
+        let file = folder.join("artifact.json");
+        fs::write(&file, document.to_string()).unwrap();
+        let reference = json!({ "uri": format!("file://{}", file.display()) });
+        let step = json!({ "step_id": "x", "state": "SUCCEEDED", "service": "platform-x",
+            "artifact_refs": [reference, "file:///elsewhere"] });
+        serde_json::from_value(step).unwrap()
+    }
+
+    #[test]
+    fn the_pages_of_the_first_artifact_are_read_in_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let document = json!({ "engine": "tesseract", "pages": [{ "page": 1, "text": "one" },
+            { "page": 2, "text": "two" }] });
+        let text = recognised_text(&step_with(folder.path(), &document)).unwrap();
+        assert_eq!(text, "one\ntwo");
+    }
+
+    #[test]
+    fn an_answer_is_shown_with_kind_page_place_and_score() {
+        let folder = tempfile::tempdir().unwrap();
+        let document = json!({ "kind": "extractive", "answer": "Total\ndue: 1", "passages": [
+            { "text": "Total\ndue: 1", "page": 2, "char_start": 5, "char_end": 17, "score": 0.714 }] });
+        let answer = answer(&step_with(folder.path(), &document)).unwrap();
+        let expected = "extractive: page 2, characters 5 to 17, score 0.71: \"Total due: 1\"";
+        assert_eq!(answer.source(), expected);
+    }
+
+    #[test]
+    fn an_artifact_of_another_shape_is_refused_with_its_path() {
+        let folder = tempfile::tempdir().unwrap();
+        let error =
+            recognised_text(&step_with(folder.path(), &json!({ "sheets": [] }))).unwrap_err();
+        assert!(error.to_string().contains("artifact.json"), "{error}");
+    }
+}

@@ -33,20 +33,23 @@ const KILLED_STEP: &str = "embedding";
 /// How much of the recognised text is shown.
 const SHOWN_LINES: usize = 8;
 
-/// `cargo xtask demo`: everything from set-up on.
-pub(crate) fn command(check: bool) -> Result<()> {
-    println!("set-up");
-    setup::run()?;
-    println!("build");
-    plugins::run()?;
-    shell::run(&mut shell::cargo(&[
-        "build",
-        "--release",
-        "-p",
-        "lucius-server",
-        "--bin",
-        "lucius",
-    ]))?;
+/// `cargo xtask demo`: everything from set-up on, unless that is there already.
+pub(crate) fn command(check: bool, no_build: bool) -> Result<()> {
+    if !no_build {
+        println!("set-up");
+        setup::run()?;
+        println!("build");
+        plugins::run()?;
+        let build = [
+            "build",
+            "--release",
+            "-p",
+            "lucius-server",
+            "--bin",
+            "lucius",
+        ];
+        shell::run(&mut shell::cargo(&build))?;
+    }
     perform(check)
 }
 
@@ -58,8 +61,9 @@ pub(crate) fn checked_on_present_build() -> Result<()> {
 fn perform(check: bool) -> Result<()> {
     let setting = Setting::fresh()?;
     let report = run(&setting)?;
-    show(&report, &setting);
+    show_result(&report);
     if !check {
+        show_places(&setting);
         return Ok(());
     }
     let known = fs::read_to_string(shell::root().join(KNOWN_TEXT))?;
@@ -175,7 +179,7 @@ fn step<'a>(steps: &'a [Step], id: &str) -> Result<&'a Step> {
         .with_context(|| format!("the job shows no step {id}"))
 }
 
-fn show(report: &Report, setting: &Setting) {
+fn show_result(report: &Report) {
     println!("\nrecognised text, first lines");
     for line in report
         .recognised
@@ -188,6 +192,9 @@ fn show(report: &Report, setting: &Setting) {
     println!("\nquestion   {QUESTION}");
     println!("answer     {}", report.answer.text);
     println!("source     {}", report.answer.source());
+}
+
+fn show_places(setting: &Setting) {
     println!("\ndata       {}", shell::short(&setting.data));
     println!("output     {}", shell::short(&setting.data.join("output")));
     println!("log        {}", shell::short(&setting.log()));
