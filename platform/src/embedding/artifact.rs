@@ -171,7 +171,10 @@ mod tests {
         for (pointer, value) in broken {
             let mut changed = document();
             *changed.pointer_mut(pointer).unwrap() = value;
-            assert!(Document::parse(changed.to_string().as_bytes()).is_err(), "{pointer}");
+            assert!(
+                Document::parse(changed.to_string().as_bytes()).is_err(),
+                "{pointer}"
+            );
         }
         assert!(Document::parse(b"%PDF-1.7").is_err());
     }

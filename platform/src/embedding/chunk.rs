@@ -64,8 +64,12 @@ impl FromStr for Strategy {
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
         let wanted = name.trim();
-        let known = Self::ALL.into_iter().find(|s| s.as_str().eq_ignore_ascii_case(wanted));
-        known.ok_or_else(|| UnknownStrategy { name: name.to_owned() })
+        let known = Self::ALL
+            .into_iter()
+            .find(|s| s.as_str().eq_ignore_ascii_case(wanted));
+        known.ok_or_else(|| UnknownStrategy {
+            name: name.to_owned(),
+        })
     }
 }
 
@@ -116,7 +120,10 @@ pub fn cut<P: Pieces>(
 
 /// Packs whole sentences; one that is longer than a chunk is cut into windows without overlap.
 fn packed(sentences: &[Vec<Piece>], lengths: Lengths) -> Vec<Range<usize>> {
-    let whole = Lengths { overlap_tokens: 0, ..lengths };
+    let whole = Lengths {
+        overlap_tokens: 0,
+        ..lengths
+    };
     let units: Vec<(Range<usize>, usize)> = sentences
         .iter()
         .flat_map(|pieces| cuts(pieces, whole).into_iter().map(|cut| &pieces[cut]))
@@ -127,7 +134,9 @@ fn packed(sentences: &[Vec<Piece>], lengths: Lengths) -> Vec<Range<usize>> {
     for (next, (_, length)) in units.iter().enumerate() {
         if tokens + length > lengths.max_tokens && next > first {
             chunks.push(units[first].0.start..units[next - 1].0.end);
-            let room = lengths.overlap_tokens.min(lengths.max_tokens.saturating_sub(*length));
+            let room = lengths
+                .overlap_tokens
+                .min(lengths.max_tokens.saturating_sub(*length));
             (first, tokens) = repeated(&units[first..next], room, next);
         }
         tokens += length;
@@ -153,7 +162,10 @@ fn repeated(predecessor: &[(Range<usize>, usize)], room: usize, next: usize) -> 
 }
 
 fn windows(pieces: &[Piece], lengths: Lengths) -> Vec<Range<usize>> {
-    cuts(pieces, lengths).into_iter().filter_map(|cut| bytes(&pieces[cut])).collect()
+    cuts(pieces, lengths)
+        .into_iter()
+        .filter_map(|cut| bytes(&pieces[cut]))
+        .collect()
 }
 
 fn bytes(pieces: &[Piece]) -> Option<Range<usize>> {
@@ -176,7 +188,9 @@ fn cuts(pieces: &[Piece], lengths: Lengths) -> Vec<Range<usize>> {
             break;
         }
         let earliest = (end.saturating_sub(lengths.overlap_tokens)).max(start + 1);
-        start = (earliest..end).find(|next| pieces[*next].starts_word).unwrap_or(end);
+        start = (earliest..end)
+            .find(|next| pieces[*next].starts_word)
+            .unwrap_or(end);
     }
     found
 }
@@ -206,7 +220,11 @@ mod tests {
                     Some(piece) if in_word && letters % 4 != 0 => piece.end = end,
                     _ => {
                         letters = if in_word { letters } else { 0 };
-                        pieces.push(Piece { start, end, starts_word: !in_word });
+                        pieces.push(Piece {
+                            start,
+                            end,
+                            starts_word: !in_word,
+                        });
                     }
                 }
                 in_word = true;
@@ -216,8 +234,21 @@ mod tests {
         }
     }
 
-    fn chunks(text: &str, strategy: Strategy, max_tokens: usize, overlap_tokens: usize) -> Vec<&str> {
-        let Ok(cut) = cut(text, strategy, Lengths { max_tokens, overlap_tokens }, &Fours);
+    fn chunks(
+        text: &str,
+        strategy: Strategy,
+        max_tokens: usize,
+        overlap_tokens: usize,
+    ) -> Vec<&str> {
+        let Ok(cut) = cut(
+            text,
+            strategy,
+            Lengths {
+                max_tokens,
+                overlap_tokens,
+            },
+            &Fours,
+        );
         cut.into_iter().map(|range| &text[range]).collect()
     }
 
@@ -238,7 +269,12 @@ mod tests {
     #[test]
     fn a_sentence_longer_than_a_chunk_is_cut_between_words() {
         assert_eq!(
-            chunks("Eve. Now a very big sentence ends. Eve.", Strategy::Sentence, 4, 0),
+            chunks(
+                "Eve. Now a very big sentence ends. Eve.",
+                Strategy::Sentence,
+                4,
+                0
+            ),
             ["Eve.", "Now a very big", "sentence ends.", "Eve."]
         );
     }
@@ -249,19 +285,31 @@ mod tests {
             chunks("aaaa bbbb cccccc dd ee", Strategy::Fixed, 3, 1),
             ["aaaa bbbb", "bbbb cccccc", "dd ee"]
         );
-        assert_eq!(chunks("one two ten", Strategy::Fixed, 2, 1), ["one two", "two ten"]);
+        assert_eq!(
+            chunks("one two ten", Strategy::Fixed, 2, 1),
+            ["one two", "two ten"]
+        );
     }
 
     #[test]
     fn a_word_longer_than_a_chunk_is_cut_inside() {
-        assert_eq!(chunks("aaaabbbbcc", Strategy::Fixed, 2, 1), ["aaaabbbb", "cc"]);
-        assert_eq!(chunks("aaaabbbbcc", Strategy::Sentence, 2, 1), ["aaaabbbb", "cc"]);
+        assert_eq!(
+            chunks("aaaabbbbcc", Strategy::Fixed, 2, 1),
+            ["aaaabbbb", "cc"]
+        );
+        assert_eq!(
+            chunks("aaaabbbbcc", Strategy::Sentence, 2, 1),
+            ["aaaabbbb", "cc"]
+        );
     }
 
     #[test]
     fn no_chunk_spans_two_pages() {
         for strategy in Strategy::ALL {
-            assert_eq!(chunks("one\u{c}two\u{c}", strategy, 100, 10), ["one", "two"]);
+            assert_eq!(
+                chunks("one\u{c}two\u{c}", strategy, 100, 10),
+                ["one", "two"]
+            );
         }
     }
 
@@ -272,11 +320,18 @@ mod tests {
         let Ok(pieces) = Fours.pieces(text);
         for strategy in Strategy::ALL {
             for (max_tokens, overlap_tokens) in [(1, 0), (2, 1), (5, 4), (7, 0), (40, 39)] {
-                let lengths = Lengths { max_tokens, overlap_tokens };
+                let lengths = Lengths {
+                    max_tokens,
+                    overlap_tokens,
+                };
                 let Ok(cut) = cut(text, strategy, lengths, &Fours);
                 let holds =
                     |range: &Range<usize>, p: &Piece| range.start <= p.start && p.end <= range.end;
-                assert!(pieces.iter().all(|p| cut.iter().any(|range| holds(range, p))));
+                assert!(
+                    pieces
+                        .iter()
+                        .all(|p| cut.iter().any(|range| holds(range, p)))
+                );
                 for range in &cut {
                     let length = pieces.iter().filter(|p| holds(range, p)).count();
                     assert!((1..=max_tokens).contains(&length), "{lengths:?} {range:?}");
@@ -296,7 +351,10 @@ mod tests {
     #[test]
     fn an_unknown_strategy_is_refused_with_the_known_ones() {
         let error = "semantic".parse::<Strategy>().unwrap_err();
-        assert!(error.to_string().contains("\"sentence\" or \"fixed\""), "{error}");
+        assert!(
+            error.to_string().contains("\"sentence\" or \"fixed\""),
+            "{error}"
+        );
         assert_eq!(" Fixed".parse(), Ok(Strategy::Fixed));
     }
 }

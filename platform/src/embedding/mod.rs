@@ -13,6 +13,10 @@ pub mod plan;
 pub mod position;
 pub mod sentence;
 pub mod source;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 mod tokenizer;
 
 use std::sync::Arc;
@@ -87,19 +91,34 @@ impl Service for Ingestion {
         let text = Text::of_task(&task).await?;
         progress.report(0, "loading the model");
         let model = self.models.get(&plan.model).await?;
-        let embedder = Embedder { models: &self.models, model: &model, progress: &progress };
-        let document = embedder.ingest(text, &plan, self.settings.max_chunks).await?;
+        let embedder = Embedder {
+            models: &self.models,
+            model: &model,
+            progress: &progress,
+        };
+        let document = embedder
+            .ingest(text, &plan, self.settings.max_chunks)
+            .await?;
         let metadata = Map::from_iter([
             ("schema".to_owned(), Value::from(SCHEMA)),
             ("chunks".to_owned(), Value::from(document.chunks.len())),
-            ("dimension".to_owned(), Value::from(document.model.dimension)),
+            (
+                "dimension".to_owned(),
+                Value::from(document.model.dimension),
+            ),
             ("model".to_owned(), Value::from(document.model.id.as_str())),
         ]);
         let bytes = serde_json::to_vec(&document).map_err(|error| {
-            Failure::fatal("EMBEDDING_FAILED", format!("the vectors cannot be written: {error}"))
+            Failure::fatal(
+                "EMBEDDING_FAILED",
+                format!("the vectors cannot be written: {error}"),
+            )
         })?;
-        let label =
-            Label { name: "embedding.json", content_type: "application/json", metadata };
+        let label = Label {
+            name: "embedding.json",
+            content_type: "application/json",
+            metadata,
+        };
         let artifact = task.workspace.write(label, Bytes::from(bytes)).await?;
         Ok(Done::deliver_first(vec![artifact]))
     }
@@ -140,7 +159,11 @@ impl Embedder<'_> {
         }
         let texts = chunks.iter().map(|chunk| chunk.text.clone()).collect();
         for (chunk, embedding) in chunks.iter_mut().zip(self.embed(texts, "chunks").await?) {
-            let embedding = if plan.normalize { embedding.normalized() } else { embedding };
+            let embedding = if plan.normalize {
+                embedding.normalized()
+            } else {
+                embedding
+            };
             chunk.tokens = embedding.tokens;
             chunk.vector = embedding.vector;
         }
@@ -170,14 +193,18 @@ impl Embedder<'_> {
         noun: &str,
     ) -> Result<Vec<Vec<f32>>, Failure> {
         let embeddings = self.embed(texts, noun).await?;
-        Ok(embeddings.into_iter().map(|embedding| embedding.normalized().vector).collect())
+        Ok(embeddings
+            .into_iter()
+            .map(|embedding| embedding.normalized().vector)
+            .collect())
     }
 
     async fn embed(&self, texts: Vec<String>, noun: &str) -> Result<Vec<Embedding>, Failure> {
         let total = texts.len();
         let report = |done: usize| {
             let percent = u8::try_from(done * 100 / total.max(1)).unwrap_or(100);
-            self.progress.report(percent, format!("{done} of {total} {noun} embedded"));
+            self.progress
+                .report(percent, format!("{done} of {total} {noun} embedded"));
         };
         self.models.embed(self.model, texts, report).await
     }

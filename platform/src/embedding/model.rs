@@ -73,7 +73,10 @@ pub enum LoadError {
 impl LoadError {
     /// A file whose content is of no use, and why.
     pub(super) fn content(file: &'static str, reason: impl ToString) -> Self {
-        Self::Content { file, reason: reason.to_string() }
+        Self::Content {
+            file,
+            reason: reason.to_string(),
+        }
     }
 }
 
@@ -111,7 +114,13 @@ impl Embedding {
     /// The vector scaled to length 1.
     #[must_use]
     pub fn normalized(mut self) -> Self {
-        let length = self.vector.iter().map(|x| x * x).sum::<f32>().sqrt().max(1e-12);
+        let length = self
+            .vector
+            .iter()
+            .map(|x| x * x)
+            .sum::<f32>()
+            .sqrt()
+            .max(1e-12);
         self.vector.iter_mut().for_each(|x| *x /= length);
         self
     }
@@ -124,15 +133,27 @@ impl Model {
         let config_json = read(directory, "config.json")?;
         let config: Config = serde_json::from_slice(&config_json)
             .map_err(|error| LoadError::content("config.json", error))?;
-        if config.model_type.as_deref().is_some_and(|kind| kind != "bert") {
-            return Err(LoadError::content("config.json", "its model_type is not \"bert\""));
+        if config
+            .model_type
+            .as_deref()
+            .is_some_and(|kind| kind != "bert")
+        {
+            return Err(LoadError::content(
+                "config.json",
+                "its model_type is not \"bert\"",
+            ));
         }
         check_pooling(directory)?;
         let max_tokens = max_tokens(directory, &config)?;
         let tokenizer = tokenizer::load(directory)?;
-        let added = tokenizer.get_post_processor().map_or(0, |post| post.added_tokens(false));
+        let added = tokenizer
+            .get_post_processor()
+            .map_or(0, |post| post.added_tokens(false));
         if max_tokens <= added {
-            return Err(LoadError::content("config.json", "its window has no room for a text"));
+            return Err(LoadError::content(
+                "config.json",
+                "its window has no room for a text",
+            ));
         }
         let bytes = read(directory, "model.safetensors")?;
         let revision = format!("{:x}", Sha256::digest(&bytes));
@@ -179,12 +200,21 @@ impl Model {
     /// Cuts `text` into word pieces, as many as the model sees.
     pub fn prepare(&self, text: &str) -> Result<Prepared, EmbedError> {
         let tokenizer_error = |error: tokenizers::Error| EmbedError::Tokenizer(error.to_string());
-        let mut encoding = self.tokenizer.encode(text, false).map_err(tokenizer_error)?;
+        let mut encoding = self
+            .tokenizer
+            .encode(text, false)
+            .map_err(tokenizer_error)?;
         encoding.truncate(self.max_tokens, 0, TruncationDirection::Right);
         encoding.take_overflowing();
         let tokens = encoding.len();
-        let whole = self.tokenizer.post_process(encoding, None, true).map_err(tokenizer_error)?;
-        Ok(Prepared { ids: whole.get_ids().to_vec(), tokens })
+        let whole = self
+            .tokenizer
+            .post_process(encoding, None, true)
+            .map_err(tokenizer_error)?;
+        Ok(Prepared {
+            ids: whole.get_ids().to_vec(),
+            tokens,
+        })
     }
 
     /// Groups texts for [`Model::embed`], by index: alike in length, so that little is padded.
@@ -216,15 +246,21 @@ impl Model {
         let mut mask = Vec::with_capacity(batch.len() * width);
         for text in batch {
             let padding = width - text.ids.len();
-            ids.extend(text.ids.iter().copied().chain(std::iter::repeat_n(self.pad_token, padding)));
+            ids.extend(
+                text.ids
+                    .iter()
+                    .copied()
+                    .chain(std::iter::repeat_n(self.pad_token, padding)),
+            );
             mask.extend(std::iter::repeat_n(1_f32, text.ids.len()));
             mask.extend(std::iter::repeat_n(0_f32, padding));
         }
         let ids = Tensor::from_vec(ids, shape, &Device::Cpu)?;
         let mask = Tensor::from_vec(mask, shape, &Device::Cpu)?;
         let types = ids.zeros_like()?;
-        let states =
-            self.threads.install(|| self.weights.0.forward(&ids, &types, Some(&mask)))?;
+        let states = self
+            .threads
+            .install(|| self.weights.0.forward(&ids, &types, Some(&mask)))?;
         let mask = mask.unsqueeze(2)?;
         let sums = states.to_dtype(DType::F32)?.broadcast_mul(&mask)?.sum(1)?;
         let means = sums.broadcast_div(&mask.sum(1)?)?.to_vec2::<f32>()?;
@@ -232,7 +268,12 @@ impl Model {
             return Err(EmbedError::NotFinite);
         }
         let embeddings = means.into_iter().zip(batch);
-        Ok(embeddings.map(|(vector, text)| Embedding { vector, tokens: text.tokens }).collect())
+        Ok(embeddings
+            .map(|(vector, text)| Embedding {
+                vector,
+                tokens: text.tokens,
+            })
+            .collect())
     }
 }
 
@@ -249,7 +290,11 @@ impl Pieces for Model {
         for (&(start, end), &word) in encoding.get_offsets().iter().zip(encoding.get_word_ids()) {
             let starts_word = word.is_none() || word != previous;
             previous = word;
-            pieces.push(Piece { start, end, starts_word });
+            pieces.push(Piece {
+                start,
+                end,
+                starts_word,
+            });
         }
         Ok(pieces)
     }
@@ -276,7 +321,9 @@ pub(super) fn optional_json(
 /// Means over the tokens is what is done here; a directory that wants something else is refused.
 fn check_pooling(directory: &Path) -> Result<(), LoadError> {
     const FILE: &str = "1_Pooling/config.json";
-    let Some(pooling) = optional_json(directory, FILE)? else { return Ok(()) };
+    let Some(pooling) = optional_json(directory, FILE)? else {
+        return Ok(());
+    };
     let wanted: Vec<&str> = pooling
         .as_object()
         .into_iter()
@@ -287,7 +334,10 @@ fn check_pooling(directory: &Path) -> Result<(), LoadError> {
     if wanted == ["pooling_mode_mean_tokens"] {
         return Ok(());
     }
-    Err(LoadError::content(FILE, format!("only mean pooling is done here, not {wanted:?}")))
+    Err(LoadError::content(
+        FILE,
+        format!("only mean pooling is done here, not {wanted:?}"),
+    ))
 }
 
 /// The model's window in word pieces, its own marks included.
@@ -295,5 +345,7 @@ fn max_tokens(directory: &Path, config: &Config) -> Result<usize, LoadError> {
     let said = optional_json(directory, "sentence_bert_config.json")?
         .and_then(|config| config.get("max_seq_length")?.as_u64())
         .and_then(|tokens| usize::try_from(tokens).ok());
-    Ok(said.unwrap_or(DEFAULT_MAX_TOKENS).min(config.max_position_embeddings))
+    Ok(said
+        .unwrap_or(DEFAULT_MAX_TOKENS)
+        .min(config.max_position_embeddings))
 }

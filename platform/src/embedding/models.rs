@@ -61,7 +61,11 @@ impl Models {
             model.map_err(|error| not_loaded(&owned, &directory, &error))
         })
         .await??;
-        tracing::info!(model = id, revision = model.revision(), "embedding model loaded");
+        tracing::info!(
+            model = id,
+            revision = model.revision(),
+            "embedding model loaded"
+        );
         let model = Arc::new(model);
         loaded.insert(id.to_owned(), Arc::clone(&model));
         Ok(model)
@@ -78,7 +82,10 @@ impl Models {
     ) -> Result<Vec<Embedding>, Failure> {
         let preparing = Arc::clone(model);
         let prepared = blocking(move || {
-            texts.iter().map(|text| preparing.prepare(text)).collect::<Result<Vec<_>, _>>()
+            texts
+                .iter()
+                .map(|text| preparing.prepare(text))
+                .collect::<Result<Vec<_>, _>>()
         })
         .await?
         .map_err(not_embedded)?;
@@ -86,7 +93,10 @@ impl Models {
         let mut embeddings: Vec<Option<Embedding>> = vec![None; prepared.len()];
         let mut done = 0;
         for batch in Model::batches(&prepared) {
-            let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(crashed)?;
+            let turn = Arc::clone(&self.turns)
+                .acquire_owned()
+                .await
+                .map_err(crashed)?;
             let (model, prepared) = (Arc::clone(model), Arc::clone(&prepared));
             let (batch, vectors) = blocking(move || {
                 // Held by the work itself: a task that is dropped meanwhile must not let a second
@@ -128,11 +138,17 @@ pub(crate) async fn blocking<T: Send + 'static>(
 }
 
 fn crashed(error: impl std::fmt::Display) -> Failure {
-    Failure::retryable("WORKER_CRASHED", format!("the model's thread stopped: {error}"))
+    Failure::retryable(
+        "WORKER_CRASHED",
+        format!("the model's thread stopped: {error}"),
+    )
 }
 
 pub(crate) fn not_embedded(error: EmbedError) -> Failure {
-    Failure::fatal("EMBEDDING_FAILED", format!("the text could not be embedded: {error}"))
+    Failure::fatal(
+        "EMBEDDING_FAILED",
+        format!("the text could not be embedded: {error}"),
+    )
 }
 
 fn not_loaded(id: &str, directory: &Path, error: &LoadError) -> Failure {
@@ -166,8 +182,14 @@ mod tests {
     #[tokio::test]
     async fn a_model_that_is_not_there_says_how_to_get_it() {
         let dir = tempfile::tempdir().unwrap();
-        let failure = Models::new(dir.path()).get("all-MiniLM-L6-v2").await.unwrap_err();
-        assert_eq!((failure.class, &*failure.code), (FailureClass::Retryable, "MODEL_NOT_INSTALLED"));
+        let failure = Models::new(dir.path())
+            .get("all-MiniLM-L6-v2")
+            .await
+            .unwrap_err();
+        assert_eq!(
+            (failure.class, &*failure.code),
+            (FailureClass::Retryable, "MODEL_NOT_INSTALLED")
+        );
         assert!(failure.message.contains("cargo xtask setup"), "{failure}");
         assert!(failure.message.contains("models_dir"), "{failure}");
     }
@@ -190,6 +212,9 @@ mod tests {
             assert_eq!(failure.code, "MODEL_UNKNOWN", "{name:?}");
             assert_eq!(failure.class, FailureClass::NonRetryable);
         }
-        assert_eq!(folder_name("sentence-transformers/all-MiniLM-L6-v2").unwrap(), "all-MiniLM-L6-v2");
+        assert_eq!(
+            folder_name("sentence-transformers/all-MiniLM-L6-v2").unwrap(),
+            "all-MiniLM-L6-v2"
+        );
     }
 }

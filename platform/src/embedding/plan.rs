@@ -52,9 +52,11 @@ impl Plan {
         let chunking = payload.chunking.unwrap_or_default();
         let strategy = match chunking.strategy.as_deref() {
             None => Strategy::default(),
-            Some(name) => name.parse().map_err(|error: super::chunk::UnknownStrategy| {
-                Failure::fatal("CHUNKING_STRATEGY_UNKNOWN", error.to_string())
-            })?,
+            Some(name) => name
+                .parse()
+                .map_err(|error: super::chunk::UnknownStrategy| {
+                    Failure::fatal("CHUNKING_STRATEGY_UNKNOWN", error.to_string())
+                })?,
         };
         let max_tokens = count(chunking.max_tokens).unwrap_or(settings.max_tokens);
         if max_tokens == 0 {
@@ -75,7 +77,10 @@ impl Plan {
         Ok(Self {
             model: folder_name(model)?.to_owned(),
             strategy,
-            lengths: Lengths { max_tokens, overlap_tokens },
+            lengths: Lengths {
+                max_tokens,
+                overlap_tokens,
+            },
             normalize: payload.normalize.unwrap_or(true),
         })
     }
@@ -83,8 +88,14 @@ impl Plan {
     /// The lengths that fit a model which sees `model_tokens` word pieces.
     pub fn lengths_within(&self, model_tokens: usize) -> Lengths {
         let max_tokens = self.lengths.max_tokens.min(model_tokens);
-        let overlap_tokens = self.lengths.overlap_tokens.min(max_tokens.saturating_sub(1));
-        Lengths { max_tokens, overlap_tokens }
+        let overlap_tokens = self
+            .lengths
+            .overlap_tokens
+            .min(max_tokens.saturating_sub(1));
+        Lengths {
+            max_tokens,
+            overlap_tokens,
+        }
     }
 }
 
@@ -112,7 +123,13 @@ mod tests {
         let plan = plan(json!({"later_field": 1})).unwrap();
         assert_eq!(plan.model, "all-MiniLM-L6-v2");
         assert_eq!(plan.strategy, Strategy::Sentence);
-        assert_eq!(plan.lengths, Lengths { max_tokens: 128, overlap_tokens: 16 });
+        assert_eq!(
+            plan.lengths,
+            Lengths {
+                max_tokens: 128,
+                overlap_tokens: 16
+            }
+        );
         assert!(plan.normalize);
     }
 
@@ -123,31 +140,54 @@ mod tests {
             "chunking": {"strategy": "fixed", "max_tokens": 10, "overlap_tokens": 9}
         }))
         .unwrap();
-        assert_eq!((plan.model.as_str(), plan.strategy), ("other", Strategy::Fixed));
-        assert_eq!(plan.lengths, Lengths { max_tokens: 10, overlap_tokens: 9 });
+        assert_eq!(
+            (plan.model.as_str(), plan.strategy),
+            ("other", Strategy::Fixed)
+        );
+        assert_eq!(
+            plan.lengths,
+            Lengths {
+                max_tokens: 10,
+                overlap_tokens: 9
+            }
+        );
         assert!(!plan.normalize);
     }
 
     #[test]
     fn what_cannot_be_done_is_refused_for_good() {
         let refused = [
-            (json!({"chunking": {"strategy": "semantic"}}), "CHUNKING_STRATEGY_UNKNOWN"),
+            (
+                json!({"chunking": {"strategy": "semantic"}}),
+                "CHUNKING_STRATEGY_UNKNOWN",
+            ),
             (json!({"chunking": {"max_tokens": 0}}), "PAYLOAD_INVALID"),
-            (json!({"chunking": {"max_tokens": 5, "overlap_tokens": 5}}), "PAYLOAD_INVALID"),
+            (
+                json!({"chunking": {"max_tokens": 5, "overlap_tokens": 5}}),
+                "PAYLOAD_INVALID",
+            ),
             (json!({"model": "../secrets/.."}), "MODEL_UNKNOWN"),
         ];
         for (payload, code) in refused {
             let failure = plan(payload).unwrap_err();
-            assert_eq!((&*failure.code, failure.class), (code, FailureClass::NonRetryable));
+            assert_eq!(
+                (&*failure.code, failure.class),
+                (code, FailureClass::NonRetryable)
+            );
         }
     }
 
     #[test]
     fn the_model_window_limits_what_was_asked_for() {
-        let plan =
-            plan(json!({"chunking": {"max_tokens": 512, "overlap_tokens": 400}})).unwrap();
+        let plan = plan(json!({"chunking": {"max_tokens": 512, "overlap_tokens": 400}})).unwrap();
         let within = plan.lengths_within(254);
-        assert_eq!(within, Lengths { max_tokens: 254, overlap_tokens: 253 });
+        assert_eq!(
+            within,
+            Lengths {
+                max_tokens: 254,
+                overlap_tokens: 253
+            }
+        );
     }
 
     #[test]

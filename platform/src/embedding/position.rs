@@ -23,7 +23,11 @@ impl<'a> Positions<'a> {
             chars_before.push(count);
         }
         let page_breaks = text.match_indices('\u{c}').map(|(at, _)| at).collect();
-        Self { text, chars_before, page_breaks }
+        Self {
+            text,
+            chars_before,
+            page_breaks,
+        }
     }
 
     /// How many characters (Unicode scalar values) begin before `byte`.
@@ -74,6 +78,9 @@ mod tests {
     fn pages_are_counted_only_where_form_feeds_separate_them() {
         assert_eq!(Positions::new("one").page(1), None);
         let two = Positions::new("one\u{c}two\u{c}");
-        assert_eq!([two.page(0), two.page(2), two.page(4), two.page(6)], [1, 1, 2, 2].map(Some));
+        assert_eq!(
+            [two.page(0), two.page(2), two.page(4), two.page(6)],
+            [1, 1, 2, 2].map(Some)
+        );
     }
 }

@@ -40,7 +40,11 @@ pub fn passages(text: &str) -> Vec<Range<usize>> {
 fn joined_lines(page: &str) -> Vec<Range<usize>> {
     let mut runs: Vec<Range<usize>> = Vec::new();
     for paragraph in paragraphs(page) {
-        let widest = paragraph.iter().map(|line| width(&page[line.clone()])).max().unwrap_or(0);
+        let widest = paragraph
+            .iter()
+            .map(|line| width(&page[line.clone()]))
+            .max()
+            .unwrap_or(0);
         let mut previous: Option<&Range<usize>> = None;
         for line in &paragraph {
             let joins =
@@ -100,7 +104,9 @@ fn wrapped(line: &str, next: &str, widest: usize) -> bool {
 
 /// `- item`, `• item`, `3. item`, `a) item`.
 fn is_list_item(line: &str) -> bool {
-    let Some((mark, _)) = line.split_once(char::is_whitespace) else { return false };
+    let Some((mark, _)) = line.split_once(char::is_whitespace) else {
+        return false;
+    };
     let number = mark.trim_start_matches('(').trim_end_matches(['.', ')']);
     let numbered = number.len() < mark.len()
         && (number.chars().all(|c| c.is_ascii_digit() || c == '.') || width(number) == 1);
@@ -109,7 +115,10 @@ fn is_list_item(line: &str) -> bool {
 
 /// `Total due: EUR 12`, `Bill to:`.
 fn is_labelled(line: &str) -> bool {
-    let Some(colon) = line.find(": ").or_else(|| line.ends_with(':').then(|| line.len() - 1)) else {
+    let Some(colon) = line
+        .find(": ")
+        .or_else(|| line.ends_with(':').then(|| line.len() - 1))
+    else {
         return false;
     };
     width(&line[..colon]) <= LABEL_CHARS
@@ -159,7 +168,9 @@ fn ends_sentence(before: &str, mark: char, after: &str) -> bool {
     }
     let next = after.trim_start();
     let spaced = next.len() < after.len();
-    let Some(first) = next.chars().next() else { return true };
+    let Some(first) = next.chars().next() else {
+        return true;
+    };
     if !spaced || first.is_lowercase() {
         return false;
     }
@@ -167,7 +178,10 @@ fn ends_sentence(before: &str, mark: char, after: &str) -> bool {
         return true;
     }
     let word_start = before.rfind(char::is_whitespace).map_or(0, |at| at + 1);
-    let word = before.get(word_start..).unwrap_or(before).trim_start_matches(['(', '"', '“']);
+    let word = before
+        .get(word_start..)
+        .unwrap_or(before)
+        .trim_start_matches(['(', '"', '“']);
     let numbering = word_start == 0 && word.chars().all(|c| c.is_ascii_digit());
     let initial = width(word) == 1 && word.chars().all(char::is_uppercase);
     !numbering && !initial && !ABBREVIATIONS.contains(&word.to_lowercase().as_str())
@@ -178,7 +192,10 @@ mod tests {
     use super::passages;
 
     fn split(text: &str) -> Vec<&str> {
-        passages(text).into_iter().map(|range| &text[range]).collect()
+        passages(text)
+            .into_iter()
+            .map(|range| &text[range])
+            .collect()
     }
 
     #[test]
@@ -246,7 +263,10 @@ mod tests {
 
     #[test]
     fn pages_and_scripts_without_spaces_are_split() {
-        assert_eq!(split("half a\u{c}sentence 。これ。それ"), ["half a", "sentence 。", "これ。", "それ"]);
+        assert_eq!(
+            split("half a\u{c}sentence 。これ。それ"),
+            ["half a", "sentence 。", "これ。", "それ"]
+        );
     }
 
     #[test]
@@ -260,8 +280,16 @@ mod tests {
         ];
         for text in samples {
             let found = passages(text);
-            assert!(found.windows(2).all(|pair| pair[0].end <= pair[1].start), "{text:?}");
-            assert!(found.iter().all(|r| text[r.clone()].trim() == &text[r.clone()]), "{text:?}");
+            assert!(
+                found.windows(2).all(|pair| pair[0].end <= pair[1].start),
+                "{text:?}"
+            );
+            assert!(
+                found
+                    .iter()
+                    .all(|r| text[r.clone()].trim() == &text[r.clone()]),
+                "{text:?}"
+            );
             let kept: String = found.into_iter().map(|r| &text[r]).collect();
             let solid = |s: &str| s.split_whitespace().collect::<String>();
             assert_eq!(solid(&kept), solid(text));

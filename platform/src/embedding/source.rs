@@ -39,7 +39,10 @@ impl Text {
         }
         let is_json = reference.is_type("application/json");
         if is_json || content.trim_start().starts_with('{') {
-            let pages = serde_json::from_str::<Value>(&content).ok().as_ref().and_then(recognised);
+            let pages = serde_json::from_str::<Value>(&content)
+                .ok()
+                .as_ref()
+                .and_then(recognised);
             match pages {
                 Some(text) => return Ok(Self { uri, text }),
                 None if is_json => {
@@ -68,7 +71,10 @@ fn recognised(document: &Value) -> Option<String> {
 
 fn lines(page: &Value) -> Option<String> {
     let lines = page.get("lines")?.as_array()?;
-    let texts: Option<Vec<&str>> = lines.iter().map(|line| line.get("text")?.as_str()).collect();
+    let texts: Option<Vec<&str>> = lines
+        .iter()
+        .map(|line| line.get("text")?.as_str())
+        .collect();
     Some(texts?.join("\n"))
 }
 
@@ -84,8 +90,12 @@ mod tests {
 
     #[test]
     fn recognised_pages_become_text_with_form_feeds() {
-        let json = r#"{"pages": [{"text": "one\fmore"}, {"lines": [{"text": "two"}, {"text": "3"}]}]}"#;
-        assert_eq!(read(Some("application/json"), json).unwrap(), "one\nmore\u{c}two\n3\u{c}");
+        let json =
+            r#"{"pages": [{"text": "one\fmore"}, {"lines": [{"text": "two"}, {"text": "3"}]}]}"#;
+        assert_eq!(
+            read(Some("application/json"), json).unwrap(),
+            "one\nmore\u{c}two\n3\u{c}"
+        );
         assert_eq!(read(None, json).unwrap(), "one\nmore\u{c}two\n3\u{c}");
     }
 
@@ -98,10 +108,16 @@ mod tests {
 
     #[test]
     fn what_is_no_text_is_refused_by_name() {
-        let refused =
-            [(None, "%PDF-1.7\n"), (None, "a\0b"), (Some("application/json"), r#"{"a": 1}"#)];
+        let refused = [
+            (None, "%PDF-1.7\n"),
+            (None, "a\0b"),
+            (Some("application/json"), r#"{"a": 1}"#),
+        ];
         for (content_type, content) in refused {
-            assert_eq!(read(content_type, content).unwrap_err().code, "INPUT_NOT_TEXT");
+            assert_eq!(
+                read(content_type, content).unwrap_err().code,
+                "INPUT_NOT_TEXT"
+            );
         }
     }
 }

@@ -21,7 +21,9 @@ pub(super) fn load(directory: &Path) -> Result<Tokenizer, LoadError> {
         .map_err(|error| LoadError::File { file: FILE, error })?;
     let mut tokenizer =
         Tokenizer::from_bytes(&bytes).map_err(|error| LoadError::content(FILE, error))?;
-    tokenizer.with_truncation(None).map_err(|error| LoadError::content(FILE, error))?;
+    tokenizer
+        .with_truncation(None)
+        .map_err(|error| LoadError::content(FILE, error))?;
     tokenizer.with_padding(None);
     Ok(tokenizer)
 }

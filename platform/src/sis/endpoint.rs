@@ -101,7 +101,12 @@ impl Endpoint {
             .connect_timeout(timeout.min(Duration::from_secs(10)))
             .redirect(redirect::Policy::none())
             .build()?;
-        Ok(Self { client, address, key, settings })
+        Ok(Self {
+            client,
+            address,
+            key,
+            settings,
+        })
     }
 
     /// How much of a document is shown, in characters.
@@ -111,11 +116,17 @@ impl Endpoint {
 
     /// Asks once. Retries are the host's, which knows how often and how far apart.
     pub async fn ask(&self, question: Question<'_>) -> Result<Reply, Failure> {
-        let mut request = self.client.post(self.address.clone()).json(&self.body(&question));
+        let mut request = self
+            .client
+            .post(self.address.clone())
+            .json(&self.body(&question));
         if let Some(key) = &self.key {
             request = request.header(AUTHORIZATION, key.clone());
         }
-        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let response = request
+            .send()
+            .await
+            .map_err(|error| self.unreachable(&error))?;
         let status = response.status();
         let retry_after = retry_after_s(&response);
         let body = self.read(response).await?;
@@ -189,9 +200,10 @@ impl Endpoint {
                 let message = format!("{address} took too long itself ({status}{said})");
                 Failure::retryable("ENDPOINT_TIMEOUT", message)
             }
-            500..=599 => {
-                Failure::retryable("ENDPOINT_FAILED", format!("{address} failed ({status}{said})"))
-            }
+            500..=599 => Failure::retryable(
+                "ENDPOINT_FAILED",
+                format!("{address} failed ({status}{said})"),
+            ),
             401 | 403 => {
                 let message = format!(
                     "{address} refuses the key ({status}{said}); check [sis] endpoint.api_key_env"
@@ -215,15 +227,24 @@ impl Endpoint {
             let message = format!("{} answered with {why}", self.address);
             Failure::retryable("ENDPOINT_ANSWER_INVALID", message)
         };
-        let completion: Completion =
-            serde_json::from_slice(body).map_err(|_| invalid("something else than a completion"))?;
-        let model = completion.model.unwrap_or_else(|| self.settings.model.clone());
-        let choice = completion.choices.into_iter().next().ok_or_else(|| invalid("no choice"))?;
+        let completion: Completion = serde_json::from_slice(body)
+            .map_err(|_| invalid("something else than a completion"))?;
+        let model = completion
+            .model
+            .unwrap_or_else(|| self.settings.model.clone());
+        let choice = completion
+            .choices
+            .into_iter()
+            .next()
+            .ok_or_else(|| invalid("no choice"))?;
         match choice.finish_reason.as_deref() {
             Some("stop") => {}
             Some("length") => {
-                let limit = question.max_tokens.map_or_else(String::new, |n| format!(" ({n})"));
-                let message = format!("the answer was cut off at its limit{limit}; raise max_tokens");
+                let limit = question
+                    .max_tokens
+                    .map_or_else(String::new, |n| format!(" ({n})"));
+                let message =
+                    format!("the answer was cut off at its limit{limit}; raise max_tokens");
                 return Err(Failure::fatal("ANSWER_CUT_OFF", message));
             }
             Some("content_filter") => {
@@ -250,7 +271,10 @@ pub fn json_answer(content: &str) -> Result<Value, Failure> {
         .and_then(|rest| rest.strip_suffix("```"))
         .unwrap_or(bare);
     serde_json::from_str(inner.trim()).map_err(|error| {
-        Failure::retryable("ANSWER_NOT_JSON", format!("the model's answer is not JSON: {error}"))
+        Failure::retryable(
+            "ANSWER_NOT_JSON",
+            format!("the model's answer is not JSON: {error}"),
+        )
     })
 }
 
@@ -260,12 +284,22 @@ fn address(base_url: &str) -> Option<Url> {
     if !web || !url.username().is_empty() || url.query().is_some() || url.fragment().is_some() {
         return None;
     }
-    url.path_segments_mut().ok()?.pop_if_empty().extend(["chat", "completions"]);
+    url.path_segments_mut()
+        .ok()?
+        .pop_if_empty()
+        .extend(["chat", "completions"]);
     Some(url)
 }
 
 fn retry_after_s(response: &Response) -> Option<u64> {
-    response.headers().get("retry-after")?.to_str().ok()?.trim().parse().ok()
+    response
+        .headers()
+        .get("retry-after")?
+        .to_str()
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
 }
 
 /// What the endpoint itself says about a failure, on one short line.
@@ -274,8 +308,12 @@ fn said(body: &[u8]) -> String {
         let error = body.get("error")?;
         Some(error.get("message").unwrap_or(error).as_str()?.to_owned())
     });
-    let Some(message) = message else { return String::new() };
-    let plain = message.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let Some(message) = message else {
+        return String::new();
+    };
+    let plain = message
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c });
     let short: String = plain.take(DETAIL_CHARS).collect();
     format!(", {short:?}")
 }
@@ -305,9 +343,18 @@ mod tests {
     #[test]
     fn an_address_is_completed_or_refused() {
         for base in ["http://h:1/v1", "http://h:1/v1/"] {
-            assert_eq!(address(base).unwrap().as_str(), "http://h:1/v1/chat/completions");
+            assert_eq!(
+                address(base).unwrap().as_str(),
+                "http://h:1/v1/chat/completions"
+            );
         }
-        for base in ["ftp://h/v1", "h:8000", "https://u:p@h/v1", "https://h/v1?k=1", ""] {
+        for base in [
+            "ftp://h/v1",
+            "h:8000",
+            "https://u:p@h/v1",
+            "https://h/v1?k=1",
+            "",
+        ] {
             assert!(address(base).is_none(), "{base}");
         }
     }
@@ -320,13 +367,22 @@ mod tests {
         let endpoint = Endpoint::new(settings.clone(), Some(&key)).unwrap();
         assert!(!format!("{endpoint:?}").contains("s3cret"));
         let broken = Secret::new("two\nlines".to_owned());
-        assert!(matches!(Endpoint::new(settings, Some(&broken)), Err(SettingsError::Key)));
+        assert!(matches!(
+            Endpoint::new(settings, Some(&broken)),
+            Err(SettingsError::Key)
+        ));
     }
 
     #[test]
     fn a_fence_around_json_is_taken_off() {
-        assert_eq!(json_answer("```json\n{\"a\": 1}\n```").unwrap(), json!({"a": 1}));
+        assert_eq!(
+            json_answer("```json\n{\"a\": 1}\n```").unwrap(),
+            json!({"a": 1})
+        );
         assert_eq!(json_answer(" {\"a\": 1}").unwrap(), json!({"a": 1}));
-        assert_eq!(json_answer("The answer is {}").unwrap_err().code, "ANSWER_NOT_JSON");
+        assert_eq!(
+            json_answer("The answer is {}").unwrap_err().code,
+            "ANSWER_NOT_JSON"
+        );
     }
 }

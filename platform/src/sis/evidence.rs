@@ -1,13 +1,13 @@
 //! What a question is asked about: a text in chunks, with vectors or not yet.
 
 use crate::contract::Ref;
+use crate::embedding::Embedder;
 use crate::embedding::artifact::{Chunk, Document, ModelInfo};
 use crate::embedding::chunk::{Lengths, Strategy};
 use crate::embedding::model::Model;
 use crate::embedding::plan::Plan;
-use crate::embedding::source::Text;
 use crate::embedding::position::Positions;
-use crate::embedding::Embedder;
+use crate::embedding::source::Text;
 use crate::service::{Failure, Task};
 
 /// What was found to ask about.
@@ -26,9 +26,12 @@ impl Evidence {
     /// Fails with `EMBEDDING_INVALID` when an artifact says it is an embedding and is none, with
     /// `INPUT_NOT_TEXT`, and as [`Task::fetch`] does.
     pub(crate) async fn of_task(task: &Task) -> Result<Self, Failure> {
-        for reference in [task.earlier_artifact("application/json"), task.earlier_artifact("text/plain")]
-            .into_iter()
-            .flatten()
+        for reference in [
+            task.earlier_artifact("application/json"),
+            task.earlier_artifact("text/plain"),
+        ]
+        .into_iter()
+        .flatten()
         {
             let content = task.fetch(reference).await?.text().await?;
             match Self::of_content(reference, content) {
@@ -46,10 +49,12 @@ impl Evidence {
         if !claims_to_be_embedded(&content) {
             return Text::of_content(reference, content).map(Self::Plain);
         }
-        Document::parse(content.as_bytes()).map(Self::Embedded).map_err(|error| {
-            let message = format!("{} cannot be used: {error}; embed it again", reference.uri);
-            Failure::fatal("EMBEDDING_INVALID", message)
-        })
+        Document::parse(content.as_bytes())
+            .map(Self::Embedded)
+            .map_err(|error| {
+                let message = format!("{} cannot be used: {error}; embed it again", reference.uri);
+                Failure::fatal("EMBEDDING_INVALID", message)
+            })
     }
 
     /// Where the text is.
@@ -78,7 +83,10 @@ impl Evidence {
         let plan = Plan {
             model: embedder.model.id().to_owned(),
             strategy: Strategy::Sentence,
-            lengths: Lengths { max_tokens: 128, overlap_tokens: 0 },
+            lengths: Lengths {
+                max_tokens: 128,
+                overlap_tokens: 0,
+            },
             normalize: true,
         };
         Ok(embedder.ingest(text, &plan, max_chunks).await?.chunks)
@@ -96,9 +104,11 @@ impl Evidence {
     /// How many characters there are to read.
     pub(crate) fn characters(&self) -> usize {
         match self {
-            Self::Embedded(document) => {
-                document.chunks.iter().map(|chunk| chunk.char_end - chunk.char_start).sum()
-            }
+            Self::Embedded(document) => document
+                .chunks
+                .iter()
+                .map(|chunk| chunk.char_end - chunk.char_start)
+                .sum(),
             Self::Plain(text) => text.text.chars().count(),
         }
     }
@@ -166,11 +176,17 @@ mod tests {
     fn pages_know_where_they_stand() {
         let text = " é one \u{c}\u{c}\ntwo";
         let pages = pages(text);
-        assert_eq!(pages.iter().map(|p| p.page).collect::<Vec<_>>(), [Some(1), Some(3)]);
+        assert_eq!(
+            pages.iter().map(|p| p.page).collect::<Vec<_>>(),
+            [Some(1), Some(3)]
+        );
         for page in &pages {
             assert_eq!(&text[page.byte_start..page.byte_end], page.text);
-            let chars: String =
-                text.chars().skip(page.char_start).take(page.char_end - page.char_start).collect();
+            let chars: String = text
+                .chars()
+                .skip(page.char_start)
+                .take(page.char_end - page.char_start)
+                .collect();
             assert_eq!(chars, page.text);
         }
     }

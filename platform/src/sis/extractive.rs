@@ -30,22 +30,34 @@ pub(crate) async fn search(
     request: &Request,
     settings: &Settings,
 ) -> Result<Found, Failure> {
-    let asked = embedder.vectors(request.questions.clone(), "questions").await?;
+    let asked = embedder
+        .vectors(request.questions.clone(), "questions")
+        .await?;
     let wanted: BTreeSet<usize> = asked
         .iter()
         .flat_map(|question| {
             let likeliest = by_likeness(question, chunks.iter().map(|chunk| &chunk.vector));
-            likeliest.into_iter().take(settings.shortlist_chunks.max(1)).map(|(_, place)| place)
+            likeliest
+                .into_iter()
+                .take(settings.shortlist_chunks.max(1))
+                .map(|(_, place)| place)
         })
         .collect();
     let candidates = passages(wanted.into_iter().map(|place| &chunks[place]));
-    let texts = candidates.iter().map(|passage| passage.text.clone()).collect();
+    let texts = candidates
+        .iter()
+        .map(|passage| passage.text.clone())
+        .collect();
     let vectors = embedder.vectors(texts, "passages").await?;
-    let mut found = Found { answers: Vec::new(), passages: Vec::new() };
+    let mut found = Found {
+        answers: Vec::new(),
+        passages: Vec::new(),
+    };
     for (question, (prompt, asked)) in request.questions.iter().zip(&asked).enumerate() {
         let best: Vec<Passage> = by_likeness(asked, vectors.iter())
             .into_iter()
             .take_while(|(score, _)| *score >= request.min_score)
+            .filter(|(_, place)| says_more(&candidates[*place].text, prompt))
             .take(settings.max_passages.max(1))
             .map(|(score, place)| Passage {
                 question: Some(question),
@@ -67,13 +79,23 @@ pub(crate) async fn search(
 /// The chunks by their likeness to whichever question they are most like, best first.
 pub(crate) fn ranked(questions: &[Vec<f32>], chunks: &[Chunk]) -> Vec<Shown> {
     let likeness = |chunk: &Chunk| {
-        questions.iter().map(|question| cosine(question, &chunk.vector)).fold(-1.0, f32::max)
+        questions
+            .iter()
+            .map(|question| cosine(question, &chunk.vector))
+            .fold(-1.0, f32::max)
     };
     let mut ranked: Vec<Shown> = chunks
         .iter()
-        .map(|chunk| Shown { score: Some(likeness(chunk)), chunk: chunk.clone() })
+        .map(|chunk| Shown {
+            score: Some(likeness(chunk)),
+            chunk: chunk.clone(),
+        })
         .collect();
-    ranked.sort_by(|a, b| b.score.unwrap_or_default().total_cmp(&a.score.unwrap_or_default()));
+    ranked.sort_by(|a, b| {
+        b.score
+            .unwrap_or_default()
+            .total_cmp(&a.score.unwrap_or_default())
+    });
     ranked
 }
 
@@ -83,10 +105,24 @@ fn by_likeness<'a>(
     question: &[f32],
     vectors: impl Iterator<Item = &'a Vec<f32>>,
 ) -> Vec<(f32, usize)> {
-    let mut scored: Vec<(f32, usize)> =
-        vectors.map(|vector| cosine(question, vector)).zip(0..).collect();
+    let mut scored: Vec<(f32, usize)> = vectors
+        .map(|vector| cosine(question, vector))
+        .zip(0..)
+        .collect();
     scored.sort_by(|a, b| b.0.total_cmp(&a.0));
     scored
+}
+
+/// Whether `passage` has a word that `question` has not. A heading such as `INVOICE` is very like a
+/// question about the invoice, but what only repeats a question cannot answer it.
+fn says_more(passage: &str, question: &str) -> bool {
+    let words = |text: &str| -> BTreeSet<String> {
+        let words = text
+            .split(|c: char| !c.is_alphanumeric())
+            .filter(|word| !word.is_empty());
+        words.map(str::to_lowercase).collect()
+    };
+    !words(passage).is_subset(&words(question))
 }
 
 /// The cosine of two vectors of the same dimension; 0 when one of them is zero.
@@ -152,14 +188,24 @@ mod tests {
     fn passages_of_overlapping_chunks_appear_once_with_their_offsets() {
         let whole = "Zoë paid. Total: 5 EUR\nIt rained. The end.";
         let middle = whole.find("Total").unwrap();
-        let chunks = [chunk(0, whole, 0, middle + 18), chunk(1, whole, middle, whole.len())];
+        let chunks = [
+            chunk(0, whole, 0, middle + 18),
+            chunk(1, whole, middle, whole.len()),
+        ];
         let found = passages(chunks.iter());
         let texts: Vec<&str> = found.iter().map(|p| p.text.as_str()).collect();
-        assert_eq!(texts, ["Zoë paid.", "Total: 5 EUR", "It rained.", "The end."]);
+        assert_eq!(
+            texts,
+            ["Zoë paid.", "Total: 5 EUR", "It rained.", "The end."]
+        );
         for passage in &found {
             assert_eq!(&whole[passage.byte_start..passage.byte_end], passage.text);
             let length = passage.char_end - passage.char_start;
-            let chars: String = whole.chars().skip(passage.char_start).take(length).collect();
+            let chars: String = whole
+                .chars()
+                .skip(passage.char_start)
+                .take(length)
+                .collect();
             assert_eq!(chars, passage.text);
         }
     }
@@ -172,6 +218,13 @@ mod tests {
     }
 
     #[test]
+    fn what_only_repeats_the_question_is_no_answer() {
+        assert!(!says_more("INVOICE", "What is the invoice number?"));
+        assert!(!says_more("* Total due: *", "How much is the total due?"));
+        assert!(says_more("Total due: 5", "How much is the total due?"));
+    }
+
+    #[test]
     fn cosine_does_not_depend_on_length() {
         assert!((cosine(&[1.0, 0.0], &[5.0, 0.0]) - 1.0).abs() < 1e-6);
         assert!((cosine(&[1.0, 1.0], &[-2.0, -2.0]) + 1.0).abs() < 1e-6);
@@ -181,12 +234,20 @@ mod tests {
     #[test]
     fn the_likeliest_chunks_come_first() {
         let whole = "a b c";
-        let mut chunks = [chunk(0, whole, 0, 1), chunk(1, whole, 2, 3), chunk(2, whole, 4, 5)];
+        let mut chunks = [
+            chunk(0, whole, 0, 1),
+            chunk(1, whole, 2, 3),
+            chunk(2, whole, 4, 5),
+        ];
         chunks[0].vector = vec![0.0, 1.0];
         chunks[1].vector = vec![1.0, 0.1];
         chunks[2].vector = vec![1.0, 1.0];
-        let places = |shown: Vec<Shown>| shown.into_iter().map(|s| s.chunk.index).collect::<Vec<_>>();
+        let places =
+            |shown: Vec<Shown>| shown.into_iter().map(|s| s.chunk.index).collect::<Vec<_>>();
         assert_eq!(places(ranked(&[vec![1.0, 0.0]], &chunks)), [1, 2, 0]);
-        assert_eq!(places(ranked(&[vec![0.9, 0.05], vec![0.0, 1.0]], &chunks)), [0, 1, 2]);
+        assert_eq!(
+            places(ranked(&[vec![0.9, 0.05], vec![0.0, 1.0]], &chunks)),
+            [0, 1, 2]
+        );
     }
 }

@@ -42,7 +42,9 @@ pub(crate) fn system(request: &Request) -> String {
         ResponseFormat::Text => "",
         ResponseFormat::Json => " Answer with one JSON object and nothing else.",
     };
-    format!("{} {RULES}{format}", request.set.instructions).trim().to_owned()
+    format!("{} {RULES}{format}", request.set.instructions)
+        .trim()
+        .to_owned()
 }
 
 /// The document and the question.
@@ -59,7 +61,13 @@ pub(crate) fn user(shown: &[Shown], request: &Request) -> String {
         }
         // Where chunks overlap, the model sees the common part once.
         let seen = reach.saturating_sub(chunk.byte_start);
-        text.push_str(chunk.text.get(seen..).unwrap_or(&chunk.text).trim_start_matches('\n'));
+        text.push_str(
+            chunk
+                .text
+                .get(seen..)
+                .unwrap_or(&chunk.text)
+                .trim_start_matches('\n'),
+        );
         text.push('\n');
         reach = chunk.byte_end;
     }
@@ -102,13 +110,19 @@ mod tests {
             tokens: 0,
             vector: vec![],
         };
-        Shown { chunk, score: Some(0.5) }
+        Shown {
+            chunk,
+            score: Some(0.5),
+        }
     }
 
     fn request(format: ResponseFormat) -> Request {
         Request {
             prompt_set: "s".into(),
-            set: PromptSet { instructions: "Be brief.".into(), ..PromptSet::default() },
+            set: PromptSet {
+                instructions: "Be brief.".into(),
+                ..PromptSet::default()
+            },
             questions: vec!["How much?".into(), "Until when?".into()],
             min_score: 0.3,
             temperature: None,
@@ -119,18 +133,27 @@ mod tests {
 
     #[test]
     fn the_best_chunks_that_fit_are_shown_in_the_order_of_the_text() {
-        let ranked =
-            vec![shown(2, "cccc", 40, 1), shown(0, "aaaa", 0, 1), shown(1, "bbbb", 20, 1)];
-        let fitting: Vec<usize> =
-            within(ranked.clone(), 9).into_iter().map(|s| s.chunk.index).collect();
+        let ranked = vec![
+            shown(2, "cccc", 40, 1),
+            shown(0, "aaaa", 0, 1),
+            shown(1, "bbbb", 20, 1),
+        ];
+        let fitting: Vec<usize> = within(ranked.clone(), 9)
+            .into_iter()
+            .map(|s| s.chunk.index)
+            .collect();
         assert_eq!(fitting, [0, 2]);
         assert_eq!(within(ranked, 1).len(), 1);
     }
 
     #[test]
     fn the_model_sees_pages_gaps_and_each_part_once() {
-        let all = [shown(0, "one two", 0, 1), shown(1, "two three", 4, 1), shown(2, "six", 30, 1),
-            shown(3, "next", 40, 2)];
+        let all = [
+            shown(0, "one two", 0, 1),
+            shown(1, "two three", 4, 1),
+            shown(2, "six", 30, 1),
+            shown(3, "next", 40, 2),
+        ];
         assert_eq!(
             user(&all, &request(ResponseFormat::Text)),
             "<document>\n[page 1]\none two\n three\n[...]\nsix\n[page 2]\nnext\n</document>\n\n\
@@ -142,6 +165,9 @@ mod tests {
     fn json_is_asked_for_in_words_too() {
         assert!(system(&request(ResponseFormat::Json)).contains("JSON object"));
         let text = system(&request(ResponseFormat::Text));
-        assert!(text.starts_with("Be brief. Answer from") && !text.contains("JSON"), "{text}");
+        assert!(
+            text.starts_with("Be brief. Answer from") && !text.contains("JSON"),
+            "{text}"
+        );
     }
 }

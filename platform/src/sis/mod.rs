@@ -8,11 +8,15 @@
 
 pub mod artifact;
 pub mod endpoint;
+#[cfg(test)]
+mod endpoint_tests;
 mod evidence;
 mod extractive;
 mod generated;
 pub mod request;
 pub mod settings;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -49,8 +53,15 @@ impl Intelligence {
         settings: Settings,
         api_key: Option<&Secret<String>>,
     ) -> Result<Self, SettingsError> {
-        let endpoint = settings.endpoint.clone().map(|endpoint| Endpoint::new(endpoint, api_key));
-        Ok(Self { models, settings, endpoint: endpoint.transpose()? })
+        let endpoint = settings
+            .endpoint
+            .clone()
+            .map(|endpoint| Endpoint::new(endpoint, api_key));
+        Ok(Self {
+            models,
+            settings,
+            endpoint: endpoint.transpose()?,
+        })
     }
 
     /// Quotes the passages that answer.
@@ -60,11 +71,19 @@ impl Intelligence {
         evidence: Evidence,
         progress: &Progress,
     ) -> Result<Document, Failure> {
-        let source = Source { uri: evidence.uri().to_owned() };
+        let source = Source {
+            uri: evidence.uri().to_owned(),
+        };
         progress.report(0, "loading the model");
         let model = self.models.get(&self.settings.model).await?;
-        let embedder = Embedder { models: &self.models, model: &model, progress };
-        let chunks = evidence.embedded(&embedder, self.settings.max_chunks).await?;
+        let embedder = Embedder {
+            models: &self.models,
+            model: &model,
+            progress,
+        };
+        let chunks = evidence
+            .embedded(&embedder, self.settings.max_chunks)
+            .await?;
         let Found { answers, passages } =
             extractive::search(&embedder, &chunks, request, &self.settings).await?;
         let answer = match answers.as_slice() {
@@ -99,8 +118,12 @@ impl Intelligence {
         evidence: Evidence,
         progress: &Progress,
     ) -> Result<Document, Failure> {
-        let source = Source { uri: evidence.uri().to_owned() };
-        let shown = self.shown(endpoint.context_chars(), request, evidence, progress).await?;
+        let source = Source {
+            uri: evidence.uri().to_owned(),
+        };
+        let shown = self
+            .shown(endpoint.context_chars(), request, evidence, progress)
+            .await?;
         progress.report(50, "waiting for the model's answer");
         let reply = endpoint
             .ask(Question {
@@ -123,7 +146,10 @@ impl Intelligence {
             answer,
             answers: Vec::new(),
             passages: generated::passages(shown),
-            model: Model { id: reply.model, revision: None },
+            model: Model {
+                id: reply.model,
+                revision: None,
+            },
             source,
         })
     }
@@ -141,10 +167,21 @@ impl Intelligence {
             return Ok(whole.map(|chunk| Shown { chunk, score: None }).collect());
         }
         let model = self.models.get(&self.settings.model).await?;
-        let embedder = Embedder { models: &self.models, model: &model, progress };
-        let chunks = evidence.embedded(&embedder, self.settings.max_chunks).await?;
-        let asked = embedder.vectors(request.questions.clone(), "questions").await?;
-        Ok(generated::within(extractive::ranked(&asked, &chunks), limit_chars))
+        let embedder = Embedder {
+            models: &self.models,
+            model: &model,
+            progress,
+        };
+        let chunks = evidence
+            .embedded(&embedder, self.settings.max_chunks)
+            .await?;
+        let asked = embedder
+            .vectors(request.questions.clone(), "questions")
+            .await?;
+        Ok(generated::within(
+            extractive::ranked(&asked, &chunks),
+            limit_chars,
+        ))
     }
 }
 
@@ -162,7 +199,10 @@ impl Service for Intelligence {
         let request = Request::new(task.payload::<Payload>()?, &self.settings)?;
         let evidence = Evidence::of_task(&task).await?;
         let document = match &self.endpoint {
-            Some(endpoint) => self.generate(endpoint, &request, evidence, &progress).await?,
+            Some(endpoint) => {
+                self.generate(endpoint, &request, evidence, &progress)
+                    .await?
+            }
             None => self.extract(&request, evidence, &progress).await?,
         };
         let json = write_json(&task.workspace, &document).await?;
@@ -190,7 +230,10 @@ fn metadata(document: &Document) -> Map<String, Value> {
 
 async fn write_json(workspace: &Workspace, document: &Document) -> Result<Artifact, Failure> {
     let bytes = serde_json::to_vec(document).map_err(|error| {
-        Failure::fatal("ANSWER_NOT_WRITABLE", format!("the answer cannot be written: {error}"))
+        Failure::fatal(
+            "ANSWER_NOT_WRITABLE",
+            format!("the answer cannot be written: {error}"),
+        )
     })?;
     let label = Label {
         name: "answer.json",
@@ -211,7 +254,10 @@ async fn write_text(workspace: &Workspace, document: &Document) -> Result<Artifa
 
 /// The answer for a person, with what it is and where it stands.
 fn as_text(document: &Document) -> String {
-    let answer = document.answer.as_str().map_or_else(|| document.answer.to_string(), str::to_owned);
+    let answer = document
+        .answer
+        .as_str()
+        .map_or_else(|| document.answer.to_string(), str::to_owned);
     let mut text = format!("{answer}\n\n");
     match document.kind {
         Kind::Generated => {
@@ -220,7 +266,9 @@ fn as_text(document: &Document) -> String {
         Kind::Extractive => {
             text.push_str("(extractive: quoted from the document, not generated)\n");
             for passage in &document.passages {
-                let page = passage.page.map_or_else(String::new, |page| format!("page {page}, "));
+                let page = passage
+                    .page
+                    .map_or_else(String::new, |page| format!("page {page}, "));
                 let (start, end) = (passage.char_start, passage.char_end);
                 let score = passage.score.unwrap_or_default();
                 let quote = passage.text.replace('\n', " ");

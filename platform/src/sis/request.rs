@@ -56,7 +56,10 @@ impl Request {
     /// Fails for good with `PROMPT_SET_UNKNOWN`, `PROMPT_MISSING` or `PAYLOAD_INVALID`.
     pub fn new(payload: Payload, settings: &Settings) -> Result<Self, Failure> {
         let invalid = |message: &str| Err(Failure::fatal("PAYLOAD_INVALID", message));
-        if payload.temperature.is_some_and(|t| !(0.0..=2.0).contains(&t)) {
+        if payload
+            .temperature
+            .is_some_and(|t| !(0.0..=2.0).contains(&t))
+        {
             return invalid("temperature is outside 0 to 2; use a number between");
         }
         if payload.max_tokens == Some(0) {
@@ -114,13 +117,25 @@ mod tests {
     #[test]
     fn a_set_decides_its_own_cut_off() {
         let mut settings = Settings::default();
-        let strict = PromptSet { min_score: Some(0.9), ..PromptSet::default() };
-        settings.prompt_sets.insert("strict".into(), strict);
-        let payload = |set: &str| {
-            Payload::deserialize(json!({"prompt_set": set, "prompt": "?"})).unwrap()
+        let strict = PromptSet {
+            min_score: Some(0.9),
+            ..PromptSet::default()
         };
-        assert_eq!(Request::new(payload("strict"), &settings).unwrap().min_score, 0.9);
-        assert_eq!(Request::new(payload("letter"), &settings).unwrap().min_score, 0.3);
+        settings.prompt_sets.insert("strict".into(), strict);
+        let payload =
+            |set: &str| Payload::deserialize(json!({"prompt_set": set, "prompt": "?"})).unwrap();
+        assert_eq!(
+            Request::new(payload("strict"), &settings)
+                .unwrap()
+                .min_score,
+            0.9
+        );
+        assert_eq!(
+            Request::new(payload("letter"), &settings)
+                .unwrap()
+                .min_score,
+            0.3
+        );
     }
 
     #[test]
@@ -128,8 +143,14 @@ mod tests {
         let refused = [
             (json!({}), "PROMPT_MISSING"),
             (json!({"prompt": " \n"}), "PROMPT_MISSING"),
-            (json!({"prompt": "?", "prompt_set": "poem"}), "PROMPT_SET_UNKNOWN"),
-            (json!({"prompt": "?", "temperature": 2.1}), "PAYLOAD_INVALID"),
+            (
+                json!({"prompt": "?", "prompt_set": "poem"}),
+                "PROMPT_SET_UNKNOWN",
+            ),
+            (
+                json!({"prompt": "?", "temperature": 2.1}),
+                "PAYLOAD_INVALID",
+            ),
             (json!({"prompt": "?", "max_tokens": 0}), "PAYLOAD_INVALID"),
         ];
         for (payload, code) in refused {
