@@ -120,7 +120,9 @@ pub struct Client {
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("base", &self.base.as_str()).finish_non_exhaustive()
+        f.debug_struct("Client")
+            .field("base", &self.base.as_str())
+            .finish_non_exhaustive()
     }
 }
 
@@ -138,7 +140,13 @@ impl Client {
             let path = format!("{}/", base.path());
             base.set_path(&path);
         }
-        Self { http, base, subscription, authorization, call_timeout }
+        Self {
+            http,
+            base,
+            subscription,
+            authorization,
+            call_timeout,
+        }
     }
 
     /// Locks the next message of `lane`, waiting up to `wait` (whole seconds, at least one) for it.
@@ -146,12 +154,17 @@ impl Client {
         let mut url = self.messages(lane, &["head"]);
         let wait = wait.max(Duration::from_secs(1));
         url.set_query(Some(&format!("timeout={}", wait.as_secs())));
-        let request = self.request(Method::POST, &url).timeout(wait + self.call_timeout);
+        let request = self
+            .request(Method::POST, &url)
+            .timeout(wait + self.call_timeout);
         let response = request.send().await.map_err(|e| self.unreachable(e))?;
         match response.status() {
             StatusCode::OK | StatusCode::CREATED => self.read(lane, response).await.map(Some),
             StatusCode::NO_CONTENT => Ok(None),
-            status => Err(Error::Refused { status, call: format!("receive on {}", url.path()) }),
+            status => Err(Error::Refused {
+                status,
+                call: format!("receive on {}", url.path()),
+            }),
         }
     }
 
@@ -180,9 +193,7 @@ impl Client {
         let told = told.filter(|url| url.origin() == self.base.origin());
         let lock = match (told, &broker.sequence_number, &broker.lock_token) {
             (Some(url), _, _) => url,
-            (None, Some(number), Some(token)) => {
-                self.messages(lane, &[&number.to_string(), token])
-            }
+            (None, Some(number), Some(token)) => self.messages(lane, &[&number.to_string(), token]),
             (None, _, _) => return Err(Error::NoLock),
         };
         let body = response.bytes().await.map_err(|e| self.unreachable(e))?;
@@ -200,17 +211,25 @@ impl Client {
         verb: &str,
         delivery: &Delivery,
     ) -> Result<Settled, Error> {
-        let request = self.request(method, &delivery.lock).timeout(self.call_timeout);
+        let request = self
+            .request(method, &delivery.lock)
+            .timeout(self.call_timeout);
         let response = request.send().await.map_err(|e| self.unreachable(e))?;
         match response.status() {
             status if status.is_success() => Ok(Settled::Done),
             StatusCode::NOT_FOUND | StatusCode::GONE => Ok(Settled::LockLost),
-            status => Err(Error::Refused { status, call: format!("{verb} a message") }),
+            status => Err(Error::Refused {
+                status,
+                call: format!("{verb} a message"),
+            }),
         }
     }
 
     fn request(&self, method: Method, url: &Url) -> RequestBuilder {
-        let request = self.http.request(method, url.clone()).header(CONTENT_LENGTH, "0");
+        let request = self
+            .http
+            .request(method, url.clone())
+            .header(CONTENT_LENGTH, "0");
         match self.authorization.header(url) {
             Some(value) => request.header(AUTHORIZATION, value),
             None => request,
@@ -221,7 +240,12 @@ impl Client {
         let mut url = self.base.clone();
         if let Ok(mut path) = url.path_segments_mut() {
             path.pop_if_empty()
-                .extend([lane.topic().as_str(), "subscriptions", &self.subscription, "messages"])
+                .extend([
+                    lane.topic().as_str(),
+                    "subscriptions",
+                    &self.subscription,
+                    "messages",
+                ])
                 .extend(rest);
         }
         url
@@ -229,6 +253,9 @@ impl Client {
 
     fn unreachable(&self, error: reqwest::Error) -> Error {
         // A lock's address is as good as the lock, so the error keeps the bus's address alone.
-        Error::Unreachable { bus: self.base.to_string(), source: error.without_url() }
+        Error::Unreachable {
+            bus: self.base.to_string(),
+            source: error.without_url(),
+        }
     }
 }

@@ -100,17 +100,38 @@ async fn sort(response: Response) -> Result<Answer, Unanswered> {
         // The status alone says enough for a refusal, and a success without its body is not known.
         Err(_) if status.is_client_error() => AnswerBody::default(),
         Err(error) => {
-            return Err(Unanswered { why: error.without_url().to_string(), retry_after });
+            return Err(Unanswered {
+                why: error.without_url().to_string(),
+                retry_after,
+            });
         }
     };
-    let detail = || if body.detail.is_empty() { body.code.clone() } else { body.detail.clone() };
+    let detail = || {
+        if body.detail.is_empty() {
+            body.code.clone()
+        } else {
+            body.detail.clone()
+        }
+    };
     match status.as_u16() {
         200..=299 if body.applied == Some(false) => Ok(Answer::JobOver),
         200..=299 => Ok(Answer::Applied),
         409 => Ok(Answer::Superseded { code: body.code }),
-        408 | 425 | 429 => Err(Unanswered { why: status.to_string(), retry_after }),
-        400 | 413 | 415 | 422 => Ok(Answer::Unreadable { status, detail: detail() }),
-        300..=499 => Ok(Answer::Rejected { status, detail: detail() }),
-        _ => Err(Unanswered { why: status.to_string(), retry_after }),
+        408 | 425 | 429 => Err(Unanswered {
+            why: status.to_string(),
+            retry_after,
+        }),
+        400 | 413 | 415 | 422 => Ok(Answer::Unreadable {
+            status,
+            detail: detail(),
+        }),
+        300..=499 => Ok(Answer::Rejected {
+            status,
+            detail: detail(),
+        }),
+        _ => Err(Unanswered {
+            why: status.to_string(),
+            retry_after,
+        }),
     }
 }

@@ -70,16 +70,32 @@ impl From<RefForm> for Ref {
     fn from(form: RefForm) -> Self {
         match form {
             RefForm::Bare(uri) => Self::bare(uri),
-            RefForm::Full { uri, checksum, size_bytes, content_type, metadata } => {
-                Self { uri, checksum, size_bytes, content_type, metadata }
-            }
+            RefForm::Full {
+                uri,
+                checksum,
+                size_bytes,
+                content_type,
+                metadata,
+            } => Self {
+                uri,
+                checksum,
+                size_bytes,
+                content_type,
+                metadata,
+            },
         }
     }
 }
 
 impl From<Ref> for RefForm {
     fn from(reference: Ref) -> Self {
-        let Ref { uri, checksum, size_bytes, content_type, metadata } = reference;
+        let Ref {
+            uri,
+            checksum,
+            size_bytes,
+            content_type,
+            metadata,
+        } = reference;
         let only_uri = checksum.is_none()
             && size_bytes.is_none()
             && content_type.is_none()
@@ -87,7 +103,13 @@ impl From<Ref> for RefForm {
         if only_uri {
             Self::Bare(uri)
         } else {
-            Self::Full { uri, checksum, size_bytes, content_type, metadata }
+            Self::Full {
+                uri,
+                checksum,
+                size_bytes,
+                content_type,
+                metadata,
+            }
         }
     }
 }
@@ -401,7 +423,10 @@ mod tests {
     fn a_directive_never_prints_its_secrets() {
         let read = Directive::parse(directive().to_string().as_bytes()).unwrap();
         let printed = format!("{read:?} {:?}", read.attempt());
-        assert!(!printed.contains("t0ken") && !printed.contains("7b0f3f0e"), "{printed}");
+        assert!(
+            !printed.contains("t0ken") && !printed.contains("7b0f3f0e"),
+            "{printed}"
+        );
     }
 
     #[test]
@@ -417,7 +442,10 @@ mod tests {
         for (pointer, value) in broken {
             let mut body = directive();
             *body.pointer_mut(pointer).unwrap() = value;
-            assert!(Directive::parse(body.to_string().as_bytes()).is_err(), "{pointer}");
+            assert!(
+                Directive::parse(body.to_string().as_bytes()).is_err(),
+                "{pointer}"
+            );
         }
         assert!(Directive::parse(b"\xff\x00").is_err());
     }
@@ -429,7 +457,11 @@ mod tests {
             envelope: Envelope::of(&read, "2026-01-01T00:00:00Z".into()),
             ending: Ending::Failed {
                 failure_class: FailureClass::NonRetryable,
-                error: ErrorBody { code: "X".into(), message: "m".into(), details: None },
+                error: ErrorBody {
+                    code: "X".into(),
+                    message: "m".into(),
+                    details: None,
+                },
             },
             workspace_ref: None,
         };

@@ -41,7 +41,12 @@ pub(crate) struct Output {
 impl Output {
     /// The last line of stderr that says anything.
     pub(crate) fn last_words(&self) -> &str {
-        self.stderr.lines().rev().map(str::trim).find(|line| !line.is_empty()).unwrap_or("")
+        self.stderr
+            .lines()
+            .rev()
+            .map(str::trim)
+            .find(|line| !line.is_empty())
+            .unwrap_or("")
     }
 }
 
@@ -62,7 +67,12 @@ impl Run<'_> {
     /// Runs the program to its end.
     pub(crate) async fn output(self) -> Result<Output, Error> {
         let mut child = self.command()?.spawn()?;
-        let Self { stdin, time, stdout_bytes, .. } = self;
+        let Self {
+            stdin,
+            time,
+            stdout_bytes,
+            ..
+        } = self;
         let ended = tokio::time::timeout(time, attend(&mut child, stdin, stdout_bytes)).await;
         match ended {
             Ok(Ok(output)) => Ok(output),
@@ -111,7 +121,11 @@ async fn attend(child: &mut Child, stdin: Bytes, stdout_bytes: usize) -> Result<
     let ((), stdout, stderr) =
         tokio::try_join!(feed, at_most(output, stdout_bytes), end_of(errors))?;
     let status = child.wait().await?;
-    Ok(Output { status, stdout, stderr: String::from_utf8_lossy(&stderr).into_owned() })
+    Ok(Output {
+        status,
+        stdout,
+        stderr: String::from_utf8_lossy(&stderr).into_owned(),
+    })
 }
 
 async fn at_most<R: AsyncRead + Unpin>(from: Option<R>, limit: usize) -> Result<Vec<u8>, Error> {
@@ -120,12 +134,18 @@ async fn at_most<R: AsyncRead + Unpin>(from: Option<R>, limit: usize) -> Result<
         let one_more = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
         from.take(one_more).read_to_end(&mut read).await?;
     }
-    if read.len() > limit { Err(Error::OutputLimit(limit)) } else { Ok(read) }
+    if read.len() > limit {
+        Err(Error::OutputLimit(limit))
+    } else {
+        Ok(read)
+    }
 }
 
 async fn end_of<R: AsyncRead + Unpin>(from: Option<R>) -> Result<Vec<u8>, Error> {
     let mut kept = Vec::new();
-    let Some(mut from) = from else { return Ok(kept) };
+    let Some(mut from) = from else {
+        return Ok(kept);
+    };
     let mut chunk = [0_u8; 4096];
     loop {
         let count = from.read(&mut chunk).await?;
@@ -142,7 +162,11 @@ async fn end_of<R: AsyncRead + Unpin>(from: Option<R>) -> Result<Vec<u8>, Error>
 fn find(program: &Path) -> Result<PathBuf, Error> {
     if program.components().count() > 1 {
         let missing = || Error::Missing(program.to_owned());
-        return if program.is_file() { Ok(program.to_owned()) } else { Err(missing()) };
+        return if program.is_file() {
+            Ok(program.to_owned())
+        } else {
+            Err(missing())
+        };
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
@@ -189,7 +213,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_program_that_does_not_end_is_killed() {
-        let run = Run { time: Duration::from_millis(50), ..shell("exec sleep 1000") };
+        let run = Run {
+            time: Duration::from_millis(50),
+            ..shell("exec sleep 1000")
+        };
         let ended = run.output().await;
         assert!(matches!(ended, Err(Error::TimeLimit(_))), "{ended:?}");
     }
@@ -197,20 +224,32 @@ mod tests {
     #[tokio::test]
     async fn a_program_that_wants_too_much_memory_does_not_get_it() {
         let script = "head -c 300000000 /dev/zero | tail -c 300000000 | wc -c";
-        let run = Run { memory_bytes: Some(100_000_000), ..shell(script) };
+        let run = Run {
+            memory_bytes: Some(100_000_000),
+            ..shell(script)
+        };
         let output = run.output().await.unwrap();
         assert_ne!(output.stdout, b"300000000\n");
     }
 
     #[tokio::test]
     async fn a_missing_program_is_named() {
-        let run = Run { program: Path::new("no-such-program"), ..shell("") };
-        assert_eq!(run.output().await.unwrap_err().to_string(), "no-such-program is not installed");
+        let run = Run {
+            program: Path::new("no-such-program"),
+            ..shell("")
+        };
+        assert_eq!(
+            run.output().await.unwrap_err().to_string(),
+            "no-such-program is not installed"
+        );
     }
 
     #[tokio::test]
     async fn a_program_that_ignores_its_input_is_no_failure() {
-        let run = Run { stdin: vec![b'x'; 1 << 20].into(), ..shell("exit 0") };
+        let run = Run {
+            stdin: vec![b'x'; 1 << 20].into(),
+            ..shell("exit 0")
+        };
         assert!(run.output().await.unwrap().status.success());
     }
 }

@@ -76,7 +76,14 @@ impl service::Service for Service {
     }
 
     async fn run(&self, task: Task, _progress: Progress) -> Result<Done, Failure> {
-        let Settings { program, args, time_limit, stdout_bytes, memory_bytes, .. } = &self.settings;
+        let Settings {
+            program,
+            args,
+            time_limit,
+            stdout_bytes,
+            memory_bytes,
+            ..
+        } = &self.settings;
         let workspace = task.workspace.dir().to_string_lossy().into_owned();
         let run = Run {
             program,
@@ -89,9 +96,10 @@ impl service::Service for Service {
         };
         let name = program.display();
         let output = run.output().await.map_err(|error| match error {
-            process::Error::Missing(_) => {
-                Failure::retryable("PROGRAM_MISSING", format!("{error}; install it or its path"))
-            }
+            process::Error::Missing(_) => Failure::retryable(
+                "PROGRAM_MISSING",
+                format!("{error}; install it or its path"),
+            ),
             process::Error::TimeLimit(_) => {
                 Failure::retryable("PROGRAM_TIME_LIMIT", format!("{name} {error}"))
             }
@@ -119,11 +127,17 @@ fn outcome(name: &str, output: &Output) -> Result<Done, Failure> {
             .with_details(json!({ "stderr": output.last_words() }))
     })?;
     match ending {
-        Ending::Succeeded { output_ref, artifact_refs } => Ok(Done {
+        Ending::Succeeded {
+            output_ref,
+            artifact_refs,
+        } => Ok(Done {
             artifacts: artifact_refs.into_iter().map(Into::into).collect(),
             delivery: Delivery::ByService(output_ref),
         }),
-        Ending::Failed { failure_class, error } => Err(Failure {
+        Ending::Failed {
+            failure_class,
+            error,
+        } => Err(Failure {
             class: failure_class,
             code: error.code.into(),
             message: error.message,
@@ -135,7 +149,10 @@ fn outcome(name: &str, output: &Output) -> Result<Done, Failure> {
 /// The directive as the program gets it: valid by its contract, with a lease that opens nothing.
 fn without_secrets(task: &Task) -> Result<Value, Failure> {
     let mut directive = serde_json::to_value(&*task.directive).map_err(|error| {
-        Failure::fatal("PROGRAM_INPUT_INVALID", format!("cannot write the directive: {error}"))
+        Failure::fatal(
+            "PROGRAM_INPUT_INVALID",
+            format!("cannot write the directive: {error}"),
+        )
     })?;
     directive["lease_id"] = json!(uuid::Uuid::nil());
     if let Some(fields) = directive.as_object_mut() {
@@ -164,21 +181,25 @@ mod tests {
 
     #[tokio::test]
     async fn what_a_program_says_on_stdout_is_the_outcome() {
-        let done = run(
-            r#"echo '{"status":"SUCCEEDED","artifact_refs":["s3://b/x",{"uri":"s3://b/y"}]}'"#,
-        )
-        .await
-        .unwrap();
-        let uris: Vec<_> = done.artifacts.iter().map(|artifact| artifact.uri.as_str()).collect();
+        let done =
+            run(r#"echo '{"status":"SUCCEEDED","artifact_refs":["s3://b/x",{"uri":"s3://b/y"}]}'"#)
+                .await
+                .unwrap();
+        let uris: Vec<_> = done
+            .artifacts
+            .iter()
+            .map(|artifact| artifact.uri.as_str())
+            .collect();
         assert_eq!(uris, ["s3://b/x", "s3://b/y"]);
 
-        let failure = run(
-            r#"echo '{"status":"FAILED","failure_class":"NON_RETRYABLE",
-                      "error":{"code":"BAD","message":"no"}}'"#,
-        )
+        let failure = run(r#"echo '{"status":"FAILED","failure_class":"NON_RETRYABLE",
+                      "error":{"code":"BAD","message":"no"}}'"#)
         .await
         .unwrap_err();
-        assert_eq!((failure.class, &*failure.code), (FailureClass::NonRetryable, "BAD"));
+        assert_eq!(
+            (failure.class, &*failure.code),
+            (FailureClass::NonRetryable, "BAD")
+        );
     }
 
     #[tokio::test]

@@ -49,7 +49,10 @@ impl Record {
              ) WITHOUT ROWID;
              CREATE INDEX IF NOT EXISTS finished_by_age ON finished (finished_at);",
         )?;
-        Ok(Self { connection: Arc::new(Mutex::new(connection)), keep })
+        Ok(Self {
+            connection: Arc::new(Mutex::new(connection)),
+            keep,
+        })
     }
 
     /// The RESULT of this very attempt, if it is finished.
@@ -93,7 +96,8 @@ impl Record {
                     body,
                     now
                 ])?;
-            both.prepare_cached("DELETE FROM finished WHERE finished_at < ?1")?.execute([oldest])?;
+            both.prepare_cached("DELETE FROM finished WHERE finished_at < ?1")?
+                .execute([oldest])?;
             both.commit()?;
             Ok(())
         })
@@ -135,7 +139,10 @@ mod tests {
                 correlation_id: None,
                 traceparent: None,
             },
-            ending: Ending::Succeeded { output_ref: None, artifact_refs: vec![] },
+            ending: Ending::Succeeded {
+                output_ref: None,
+                artifact_refs: vec![],
+            },
             workspace_ref: None,
         }
     }
@@ -145,7 +152,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("record.db");
         let week = Duration::from_secs(7 * 86_400);
-        Record::open(&file, week).unwrap().remember(&result(1)).await.unwrap();
+        Record::open(&file, week)
+            .unwrap()
+            .remember(&result(1))
+            .await
+            .unwrap();
 
         let reopened = Record::open(&file, week).unwrap();
         let mut key = result(1).envelope.attempt;
@@ -156,7 +167,13 @@ mod tests {
         );
         key.lease_id = Secret::new(uuid!("00000000-0000-4000-8000-000000000000"));
         assert!(reopened.find(&key).await.unwrap().is_none());
-        assert!(reopened.find(&result(2).envelope.attempt).await.unwrap().is_none());
+        assert!(
+            reopened
+                .find(&result(2).envelope.attempt)
+                .await
+                .unwrap()
+                .is_none()
+        );
     }
 
     #[tokio::test]
@@ -169,7 +186,19 @@ mod tests {
             .await
             .unwrap();
         record.remember(&result(2)).await.unwrap();
-        assert!(record.find(&result(1).envelope.attempt).await.unwrap().is_none());
-        assert!(record.find(&result(2).envelope.attempt).await.unwrap().is_some());
+        assert!(
+            record
+                .find(&result(1).envelope.attempt)
+                .await
+                .unwrap()
+                .is_none()
+        );
+        assert!(
+            record
+                .find(&result(2).envelope.attempt)
+                .await
+                .unwrap()
+                .is_some()
+        );
     }
 }

@@ -8,6 +8,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use object_store::local::LocalFileSystem;
@@ -50,7 +51,10 @@ struct Root {
 
 impl Root {
     fn open(path: &Path, create: bool) -> Result<Self, RootError> {
-        let fail = |source| RootError { path: path.display().to_string(), source };
+        let fail = |source| RootError {
+            path: path.display().to_string(),
+            source,
+        };
         if create {
             std::fs::create_dir_all(path).map_err(fail)?;
         }
@@ -87,9 +91,13 @@ impl Roots {
     /// Checks the folders and makes those that are written to.
     pub fn open(settings: &Settings) -> Result<Self, RootError> {
         let open = |paths: &[PathBuf], create| {
-            paths.iter().map(|path| Root::open(path, create)).collect::<Result<Vec<_>, _>>()
+            paths
+                .iter()
+                .map(|path| Root::open(path, create))
+                .collect::<Result<Vec<_>, _>>()
         };
         let temp_dir = Root::open(&settings.temp_dir, true)?.real;
+        remove_leftovers(&temp_dir);
         Ok(Self {
             readable: open(&settings.read_roots, false)?,
             writable: open(&settings.write_roots, true)?,
@@ -107,11 +115,15 @@ impl Roots {
         if !roots().any(|root| path.starts_with(&root.written) || path.starts_with(&root.real)) {
             return Err(not_allowed(uri, "read"));
         }
-        let real = tokio::fs::canonicalize(&path).await.map_err(|e| cannot_read(uri, &e))?;
+        let real = tokio::fs::canonicalize(&path)
+            .await
+            .map_err(|e| cannot_read(uri, &e))?;
         if !roots().any(|root| real.starts_with(&root.real)) || !scope.allows(&real) {
             return Err(not_allowed(uri, "read"));
         }
-        let found = tokio::fs::metadata(&real).await.map_err(|e| cannot_read(uri, &e))?;
+        let found = tokio::fs::metadata(&real)
+            .await
+            .map_err(|e| cannot_read(uri, &e))?;
         if !found.is_file() {
             let message = format!("{uri} is not a file; name a file, not a folder or a device");
             return Err(Failure::fatal("INPUT_NOT_A_FILE", message));
@@ -128,12 +140,15 @@ impl Roots {
         scope: Option<&Scope>,
     ) -> Result<PathBuf, Failure> {
         let path = file_path(uri)?;
-        self.make_dir(&path, scope).await.map_err(|refusal| match refusal {
-            Refusal::Outside => not_allowed(uri, "written"),
-            Refusal::Io(error) => {
-                Failure::retryable("OUTPUT_NOT_WRITABLE", format!("cannot write to {uri}: {error}"))
-            }
-        })
+        self.make_dir(&path, scope)
+            .await
+            .map_err(|refusal| match refusal {
+                Refusal::Outside => not_allowed(uri, "written"),
+                Refusal::Io(error) => Failure::retryable(
+                    "OUTPUT_NOT_WRITABLE",
+                    format!("cannot write to {uri}: {error}"),
+                ),
+            })
     }
 
     async fn make_dir(&self, path: &Path, scope: Option<&Scope>) -> Result<PathBuf, Refusal> {
@@ -143,7 +158,9 @@ impl Roots {
                 .any(|root| path.starts_with(&root.written) || path.starts_with(&root.real))
         };
         let allowed = |real: &Path| {
-            self.writable.iter().any(|root| real.starts_with(&root.real))
+            self.writable
+                .iter()
+                .any(|root| real.starts_with(&root.real))
                 && scope.is_none_or(|scope| scope.allows(real))
         };
         if !below(path) {
@@ -161,18 +178,58 @@ impl Roots {
             }
         };
         let rest = path.strip_prefix(existing).map_err(|_| Refusal::Outside)?;
-        let real = if rest.as_os_str().is_empty() { real_parent } else { real_parent.join(rest) };
+        let real = if rest.as_os_str().is_empty() {
+            real_parent
+        } else {
+            real_parent.join(rest)
+        };
         if !allowed(&real) {
             return Err(Refusal::Outside);
         }
-        tokio::fs::create_dir_all(&real).await.map_err(Refusal::Io)?;
+        tokio::fs::create_dir_all(&real)
+            .await
+            .map_err(Refusal::Io)?;
         let real = tokio::fs::canonicalize(&real).await.map_err(Refusal::Io)?;
-        if allowed(&real) { Ok(real) } else { Err(Refusal::Outside) }
+        if allowed(&real) {
+            Ok(real)
+        } else {
+            Err(Refusal::Outside)
+        }
     }
 
     /// The folder that inputs are copied to.
     pub fn temp_dir(&self) -> &Path {
         &self.temp_dir
+    }
+}
+
+/// Removes what a worker that was killed left behind. Another worker may share the folder, so only
+/// what is older than any attempt goes; what cannot be removed does no harm.
+fn remove_leftovers(temp_dir: &Path) {
+    const OLD: Duration = Duration::from_secs(2 * 86_400);
+    let is_old = |entry: &std::fs::DirEntry| {
+        let name = entry.file_name();
+        let ours = name
+            .to_str()
+            .is_some_and(|n| n.starts_with("input-") || n.starts_with("ocr-"));
+        let changed = entry.metadata().and_then(|found| found.modified());
+        ours && changed.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > OLD))
+    };
+    for entry in std::fs::read_dir(temp_dir)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(is_old)
+    {
+        let path = entry.path();
+        let removed = if path.is_dir() {
+            std::fs::remove_dir_all(&path)
+        } else {
+            std::fs::remove_file(&path)
+        };
+        if let Err(error) = removed {
+            tracing::warn!(path = %path.display(), %error, "cannot remove an old temporary file");
+        }
     }
 }
 
@@ -198,7 +255,12 @@ impl Reader {
         let uri = &reference.uri;
         let real = self.roots.readable_file(uri, &self.scope).await?;
         let location = object_path(&real)?;
-        let found = self.roots.files.get(&location).await.map_err(|e| unreadable(uri, &e))?;
+        let found = self
+            .roots
+            .files
+            .get(&location)
+            .await
+            .map_err(|e| unreadable(uri, &e))?;
         self.within_limit(uri, found.meta.size)?;
 
         let temp = tempfile::Builder::new()
@@ -214,13 +276,19 @@ impl Reader {
             size_bytes += chunk.len() as u64;
             self.within_limit(uri, size_bytes)?;
             digest.update(&chunk);
-            file.write_all(&chunk).await.map_err(|e| unreadable(uri, &e))?;
+            file.write_all(&chunk)
+                .await
+                .map_err(|e| unreadable(uri, &e))?;
         }
         file.flush().await.map_err(|e| unreadable(uri, &e))?;
 
         let checksum = checksum_of(digest);
         as_declared(reference, size_bytes, &checksum)?;
-        Ok(LocalCopy { file: temp, size_bytes, checksum })
+        Ok(LocalCopy {
+            file: temp,
+            size_bytes,
+            checksum,
+        })
     }
 
     fn within_limit(&self, uri: &str, size_bytes: u64) -> Result<(), Failure> {
@@ -264,14 +332,21 @@ impl LocalCopy {
 
 /// `sha256:` and the digest in hex.
 pub(crate) fn checksum_of(digest: Sha256) -> String {
-    let hex: String = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex: String = digest
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     format!("sha256:{hex}")
 }
 
 /// The name of a real file in the object store.
 pub(crate) fn object_path(real: &Path) -> Result<object_store::path::Path, Failure> {
     object_store::path::Path::from_absolute_path(real).map_err(|error| {
-        Failure::fatal("REF_INVALID", format!("cannot use the path {}: {error}", real.display()))
+        Failure::fatal(
+            "REF_INVALID",
+            format!("cannot use the path {}: {error}", real.display()),
+        )
     })
 }
 
@@ -286,7 +361,8 @@ fn file_path(uri: &str) -> Result<PathBuf, Failure> {
         );
         return Err(Failure::fatal("REF_SCHEME_UNSUPPORTED", message));
     }
-    url.to_file_path().map_err(|()| invalid("names no local file; write file:///folder/file"))
+    url.to_file_path()
+        .map_err(|()| invalid("names no local file; write file:///folder/file"))
 }
 
 fn not_allowed(uri: &str, verb: &str) -> Failure {
@@ -308,7 +384,9 @@ fn unreadable(uri: &str, error: &dyn std::fmt::Display) -> Failure {
 }
 
 fn as_declared(reference: &Ref, size_bytes: u64, checksum: &str) -> Result<(), Failure> {
-    let size_differs = reference.size_bytes.is_some_and(|declared| declared != size_bytes);
+    let size_differs = reference
+        .size_bytes
+        .is_some_and(|declared| declared != size_bytes);
     let sum_differs = reference.checksum.as_deref().is_some_and(|declared| {
         declared.starts_with("sha256:") && !declared.eq_ignore_ascii_case(checksum)
     });

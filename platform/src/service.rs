@@ -58,7 +58,9 @@ impl Task {
     /// The newest artifact of an earlier step with the media type `essence`.
     pub fn earlier_artifact(&self, essence: &str) -> Option<&Ref> {
         let newest_first = self.directive.inputs.iter().rev();
-        newest_first.flat_map(|step| &step.artifact_refs).find(|artifact| artifact.is_type(essence))
+        newest_first
+            .flat_map(|step| &step.artifact_refs)
+            .find(|artifact| artifact.is_type(essence))
     }
 
     /// Copies what `reference` points at to a local file, within the limits of the settings.
@@ -81,7 +83,10 @@ impl Progress {
     /// Says how far the work is; only the newest report is sent. More than 100 percent counts as
     /// 100.
     pub fn report(&self, percent: u8, message: impl Into<String>) {
-        let report = ProgressReport { percent: percent.min(100), message: message.into() };
+        let report = ProgressReport {
+            percent: percent.min(100),
+            message: message.into(),
+        };
         self.0.send_replace(Some(report));
     }
 }
@@ -98,7 +103,10 @@ pub struct Done {
 impl Done {
     /// The work is done; the worker delivers the first artifact.
     pub const fn deliver_first(artifacts: Vec<Artifact>) -> Self {
-        Self { artifacts, delivery: Delivery::FirstArtifact }
+        Self {
+            artifacts,
+            delivery: Delivery::FirstArtifact,
+        }
     }
 }
 
@@ -128,15 +136,39 @@ pub struct Artifact {
 
 impl From<Artifact> for Ref {
     fn from(artifact: Artifact) -> Self {
-        let Artifact { uri, content_type, size_bytes, checksum, metadata } = artifact;
-        Self { uri, checksum, size_bytes, content_type, metadata }
+        let Artifact {
+            uri,
+            content_type,
+            size_bytes,
+            checksum,
+            metadata,
+        } = artifact;
+        Self {
+            uri,
+            checksum,
+            size_bytes,
+            content_type,
+            metadata,
+        }
     }
 }
 
 impl From<Ref> for Artifact {
     fn from(reference: Ref) -> Self {
-        let Ref { uri, checksum, size_bytes, content_type, metadata } = reference;
-        Self { uri, content_type, size_bytes, checksum, metadata }
+        let Ref {
+            uri,
+            checksum,
+            size_bytes,
+            content_type,
+            metadata,
+        } = reference;
+        Self {
+            uri,
+            content_type,
+            size_bytes,
+            checksum,
+            metadata,
+        }
     }
 }
 
@@ -166,7 +198,12 @@ impl Failure {
     }
 
     const fn new(class: FailureClass, code: Cow<'static, str>, message: String) -> Self {
-        Self { class, code, message, details: None }
+        Self {
+            class,
+            code,
+            message,
+            details: None,
+        }
     }
 
     /// The same failure with more for a program.

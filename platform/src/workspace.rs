@@ -50,20 +50,36 @@ impl Places {
     /// Makes the attempt's folder and the client's output folder, so that work whose outcome could
     /// not be stored is not even begun.
     pub(crate) async fn open(roots: &Arc<Roots>, directive: &Directive) -> Result<Self, Failure> {
-        let workspace_root = roots.writable_dir(&directive.workspace_ref.uri, None).await?;
+        let workspace_root = roots
+            .writable_dir(&directive.workspace_ref.uri, None)
+            .await?;
         let tenant_dir = workspace_root.join(segment(&directive.tenant_id));
-        let scope = Scope { workspace_root, tenant_dir };
+        let scope = Scope {
+            workspace_root,
+            tenant_dir,
+        };
         let dir = scope
             .tenant_dir
             .join(segment(&directive.job_id))
             .join(segment(&directive.step_type))
             .join(directive.attempt_no.to_string());
         let dir = roots.writable_dir(&folder_uri(&dir)?, Some(&scope)).await?;
-        let output = roots.writable_dir(&directive.output_ref.uri, Some(&scope)).await?;
+        let output = roots
+            .writable_dir(&directive.output_ref.uri, Some(&scope))
+            .await?;
         Ok(Self {
-            workspace: Workspace { dir, roots: Arc::clone(roots) },
-            reader: Reader { roots: Arc::clone(roots), scope },
-            output: OutputFolder { dir: output, roots: Arc::clone(roots) },
+            workspace: Workspace {
+                dir,
+                roots: Arc::clone(roots),
+            },
+            reader: Reader {
+                roots: Arc::clone(roots),
+                scope,
+            },
+            output: OutputFolder {
+                dir: output,
+                roots: Arc::clone(roots),
+            },
         })
     }
 }
@@ -83,7 +99,11 @@ impl Workspace {
     ///
     /// Fails with `WORKSPACE_NOT_WRITABLE` for now, when the disk is full or the folder is gone.
     pub async fn write(&self, label: Label<'_>, bytes: Bytes) -> Result<Artifact, Failure> {
-        let Label { name, content_type, metadata } = label;
+        let Label {
+            name,
+            content_type,
+            metadata,
+        } = label;
         let path = self.dir.join(segment(name));
         let size_bytes = bytes.len() as u64;
         let checksum = checksum_of(Sha256::new_with_prefix(&bytes));
@@ -105,11 +125,14 @@ impl Workspace {
 impl Workspace {
     /// The file behind an artifact that [`Self::write`] made.
     fn file_of(&self, artifact: &Artifact) -> Result<PathBuf, Failure> {
-        let path = Url::parse(&artifact.uri).ok().and_then(|url| url.to_file_path().ok());
-        path.filter(|path| path.starts_with(&self.dir)).ok_or_else(|| {
-            let message = format!("{} is no file of this attempt's workspace", artifact.uri);
-            Failure::fatal("ARTIFACT_OUTSIDE_WORKSPACE", message)
-        })
+        let path = Url::parse(&artifact.uri)
+            .ok()
+            .and_then(|url| url.to_file_path().ok());
+        path.filter(|path| path.starts_with(&self.dir))
+            .ok_or_else(|| {
+                let message = format!("{} is no file of this attempt's workspace", artifact.uri);
+                Failure::fatal("ARTIFACT_OUTSIDE_WORKSPACE", message)
+            })
     }
 }
 
@@ -134,11 +157,18 @@ impl OutputFolder {
         let failed =
             |error: &dyn std::fmt::Display| not_writable("OUTPUT_NOT_WRITABLE", &path, error);
 
-        let mut from = tokio::fs::File::open(&source).await.map_err(|e| failed(&e))?;
+        let mut from = tokio::fs::File::open(&source)
+            .await
+            .map_err(|e| failed(&e))?;
         let mut to = BufWriter::new(Arc::clone(&self.roots.files), object_path(&path)?);
-        tokio::io::copy(&mut from, &mut to).await.map_err(|e| failed(&e))?;
+        tokio::io::copy(&mut from, &mut to)
+            .await
+            .map_err(|e| failed(&e))?;
         to.shutdown().await.map_err(|e| failed(&e))?;
-        Ok(Ref { uri: file_uri(&path)?, ..Ref::from(artifact.clone()) })
+        Ok(Ref {
+            uri: file_uri(&path)?,
+            ..Ref::from(artifact.clone())
+        })
     }
 }
 
@@ -167,15 +197,22 @@ pub fn segment(text: &str) -> String {
 }
 
 fn folder_uri(dir: &Path) -> Result<String, Failure> {
-    Url::from_directory_path(dir).map(String::from).map_err(|()| no_uri(dir))
+    Url::from_directory_path(dir)
+        .map(String::from)
+        .map_err(|()| no_uri(dir))
 }
 
 fn file_uri(path: &Path) -> Result<String, Failure> {
-    Url::from_file_path(path).map(String::from).map_err(|()| no_uri(path))
+    Url::from_file_path(path)
+        .map(String::from)
+        .map_err(|()| no_uri(path))
 }
 
 fn no_uri(path: &Path) -> Failure {
-    Failure::fatal("REF_INVALID", format!("the path {} has no URI", path.display()))
+    Failure::fatal(
+        "REF_INVALID",
+        format!("the path {} has no URI", path.display()),
+    )
 }
 
 fn not_writable(code: &'static str, path: &Path, error: &dyn std::fmt::Display) -> Failure {
@@ -189,7 +226,10 @@ mod tests {
     #[test]
     fn a_tenant_cannot_leave_its_folder_by_name() {
         assert_eq!(segment("acme"), "acme");
-        assert_eq!(segment("../../etc"), "%2E./".replace('/', "%2F") + "..%2Fetc");
+        assert_eq!(
+            segment("../../etc"),
+            "%2E./".replace('/', "%2F") + "..%2Fetc"
+        );
         assert_eq!(segment(".."), "%2E.");
         assert_eq!(segment("a/b\\c:d e"), "a%2Fb%5Cc%3Ad%20e");
         assert_eq!(segment("Müller"), "M%C3%BCller");

@@ -28,10 +28,27 @@ pub(super) fn sniff(head: &[u8]) -> Option<Format> {
         [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => Some(Format::Png),
         [0xff, 0xd8, 0xff, ..] => Some(Format::Jpeg),
         [b'I', b'I', 42, 0, ..] | [b'M', b'M', 0, 42, ..] => Some(Format::Tiff),
-        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Some(Format::Webp),
+        [
+            b'R',
+            b'I',
+            b'F',
+            b'F',
+            _,
+            _,
+            _,
+            _,
+            b'W',
+            b'E',
+            b'B',
+            b'P',
+            ..,
+        ] => Some(Format::Webp),
         _ => {
             let within = &head[..head.len().min(PDF_HEADER_WITHIN_BYTES)];
-            within.windows(5).any(|bytes| bytes == b"%PDF-").then_some(Format::Pdf)
+            within
+                .windows(5)
+                .any(|bytes| bytes == b"%PDF-")
+                .then_some(Format::Pdf)
         }
     }
 }
@@ -40,7 +57,8 @@ pub(super) fn sniff(head: &[u8]) -> Option<Format> {
 pub(super) fn of_file(path: &Path) -> io::Result<Option<Format>> {
     let mut head = Vec::with_capacity(PDF_HEADER_WITHIN_BYTES);
     let file = std::fs::File::open(path)?;
-    file.take(PDF_HEADER_WITHIN_BYTES as u64).read_to_end(&mut head)?;
+    file.take(PDF_HEADER_WITHIN_BYTES as u64)
+        .read_to_end(&mut head)?;
     Ok(sniff(&head))
 }
 
@@ -53,8 +71,20 @@ fn count_frames<F: Read + Seek>(file: &mut F) -> io::Result<u32> {
     let mut head = [0_u8; 8];
     file.read_exact(&mut head)?;
     let little = head[0] == b'I';
-    let u16_of = |b: [u8; 2]| if little { u16::from_le_bytes(b) } else { u16::from_be_bytes(b) };
-    let u32_of = |b: [u8; 4]| if little { u32::from_le_bytes(b) } else { u32::from_be_bytes(b) };
+    let u16_of = |b: [u8; 2]| {
+        if little {
+            u16::from_le_bytes(b)
+        } else {
+            u16::from_be_bytes(b)
+        }
+    };
+    let u32_of = |b: [u8; 4]| {
+        if little {
+            u32::from_le_bytes(b)
+        } else {
+            u32::from_be_bytes(b)
+        }
+    };
     let mut next = u32_of([head[4], head[5], head[6], head[7]]);
     let mut frames = 0;
     while next != 0 && frames < FRAMES_MAX {
@@ -85,8 +115,14 @@ mod tests {
         assert_eq!(sniff(b"II*\0"), Some(Format::Tiff));
         assert_eq!(sniff(b"MM\0*"), Some(Format::Tiff));
         assert_eq!(sniff(b"RIFF\x01\x02\x03\x04WEBPVP8 "), Some(Format::Webp));
-        let nothing: [&[u8]; 6] =
-            [b"", b"/etc/secret.png\n", b"RIFF1234WAVE", b"GIF89a", b"\x89PNG", b"<html>"];
+        let nothing: [&[u8]; 6] = [
+            b"",
+            b"/etc/secret.png\n",
+            b"RIFF1234WAVE",
+            b"GIF89a",
+            b"\x89PNG",
+            b"<html>",
+        ];
         for head in nothing {
             assert_eq!(sniff(head), None, "{head:?}");
         }

@@ -134,7 +134,11 @@ impl service::Service for Service {
     async fn run(&self, task: Task, progress: Progress) -> Result<Done, Failure> {
         let payload: Payload = task.payload()?;
         let engine = self.engine(payload.ocr_engine.as_deref())?;
-        let range = payload.page_range.as_deref().map(PageRange::parse).transpose()?;
+        let range = payload
+            .page_range
+            .as_deref()
+            .map(PageRange::parse)
+            .transpose()?;
         let input = task.fetch(&task.directive.input_ref).await?;
         let kind = kind_of(&input).await?;
         let language = engine.language(payload.language_hint.as_deref()).await?;
@@ -149,24 +153,39 @@ impl service::Service for Service {
             progress,
         };
         let pages = reading.document(input.path(), kind, range.as_ref()).await?;
-        let document =
-            Document { schema_version: "v1", engine: engine.name().to_owned(), language, pages };
-        Ok(Done::deliver_first(document.write(&task.workspace, format).await?))
+        let document = Document {
+            schema_version: "v1",
+            engine: engine.name().to_owned(),
+            language,
+            pages,
+        };
+        Ok(Done::deliver_first(
+            document.write(&task.workspace, format).await?,
+        ))
     }
 }
 
 /// What the input is; anything that is no document is refused before a tool sees it.
 async fn kind_of(input: &crate::refs::LocalCopy) -> Result<format::Format, Failure> {
     if input.size_bytes == 0 {
-        return Err(Failure::fatal("INPUT_EMPTY", "the input has no bytes; check the upload"));
+        return Err(Failure::fatal(
+            "INPUT_EMPTY",
+            "the input has no bytes; check the upload",
+        ));
     }
     let path = input.path().to_owned();
     let sniffed = tokio::task::spawn_blocking(move || format::of_file(&path)).await;
     let unreadable = |error: &dyn std::fmt::Display| {
-        Failure::retryable("INPUT_UNREADABLE", format!("cannot read the input's copy: {error}"))
+        Failure::retryable(
+            "INPUT_UNREADABLE",
+            format!("cannot read the input's copy: {error}"),
+        )
     };
-    sniffed.map_err(|e| unreadable(&e))?.map_err(|e| unreadable(&e))?.ok_or_else(|| {
-        let message = "the input is no PDF, PNG, JPEG, TIFF or WebP; convert it to one of them";
-        Failure::fatal("INPUT_NOT_A_DOCUMENT", message)
-    })
+    sniffed
+        .map_err(|e| unreadable(&e))?
+        .map_err(|e| unreadable(&e))?
+        .ok_or_else(|| {
+            let message = "the input is no PDF, PNG, JPEG, TIFF or WebP; convert it to one of them";
+            Failure::fatal("INPUT_NOT_A_DOCUMENT", message)
+        })
 }

@@ -45,7 +45,12 @@ pub(super) struct ReadPage {
 impl ReadPage {
     pub(super) fn new(number: u32, source: Source, mut page: Page) -> Self {
         page.text = tidy(&page.text);
-        Self { number, source, confidence: mean_confidence(&page), page }
+        Self {
+            number,
+            source,
+            confidence: mean_confidence(&page),
+            page,
+        }
     }
 }
 
@@ -74,13 +79,19 @@ impl Document {
         workspace: &Workspace,
         format: Format,
     ) -> Result<Vec<Artifact>, Failure> {
-        let texts: Vec<&str> = self.pages.iter().map(|page| page.page.text.as_str()).collect();
+        let texts: Vec<&str> = self
+            .pages
+            .iter()
+            .map(|page| page.page.text.as_str())
+            .collect();
         let label = Label {
             name: "text.txt",
             content_type: "text/plain",
             metadata: self.metadata(),
         };
-        let text = workspace.write(label, Bytes::from(texts.join("\u{c}"))).await?;
+        let text = workspace
+            .write(label, Bytes::from(texts.join("\u{c}")))
+            .await?;
         match format {
             Format::Text => Ok(vec![text]),
             Format::Json => {
@@ -98,7 +109,12 @@ impl Document {
     }
 
     fn metadata(&self) -> Map<String, Value> {
-        let from = |source| self.pages.iter().filter(|page| page.source == source).count();
+        let from = |source| {
+            self.pages
+                .iter()
+                .filter(|page| page.source == source)
+                .count()
+        };
         let characters: usize = self.pages.iter().map(|page| visible(&page.page.text)).sum();
         let metadata = json!({
             "characters": characters,
@@ -120,15 +136,26 @@ impl Document {
 
 /// How many characters of a text can be seen.
 pub(super) fn visible(text: &str) -> usize {
-    text.chars().filter(|c| !c.is_whitespace() && !c.is_control()).count()
+    text.chars()
+        .filter(|c| !c.is_whitespace() && !c.is_control())
+        .count()
 }
 
 /// The text without what tools leave around it: form feeds, blanks at line ends, empty lines at
 /// both ends.
 fn tidy(text: &str) -> String {
-    let lines: Vec<&str> = text.split('\n').map(|line| line.trim_end_matches(is_end)).collect();
-    let first = lines.iter().position(|line| !line.is_empty()).unwrap_or(lines.len());
-    let last = lines.iter().rposition(|line| !line.is_empty()).map_or(first, |at| at + 1);
+    let lines: Vec<&str> = text
+        .split('\n')
+        .map(|line| line.trim_end_matches(is_end))
+        .collect();
+    let first = lines
+        .iter()
+        .position(|line| !line.is_empty())
+        .unwrap_or(lines.len());
+    let last = lines
+        .iter()
+        .rposition(|line| !line.is_empty())
+        .map_or(first, |at| at + 1);
     let mut tidy = lines[first..last].join("\n").replace(['\u{c}', '\r'], "");
     if !tidy.is_empty() {
         tidy.push('\n');
@@ -142,7 +169,9 @@ fn is_end(c: char) -> bool {
 
 fn mean_confidence(page: &Page) -> Option<f64> {
     let sum: f64 = page.words.iter().map(|word| word.confidence).sum();
-    let count = u32::try_from(page.words.len()).ok().filter(|count| *count > 0)?;
+    let count = u32::try_from(page.words.len())
+        .ok()
+        .filter(|count| *count > 0)?;
     Some((sum / f64::from(count) * 10.0).round() / 10.0)
 }
 
@@ -152,7 +181,10 @@ mod tests {
 
     #[test]
     fn a_page_keeps_its_layout_and_loses_what_tools_leave_around_it() {
-        assert_eq!(tidy("\n\n  Total   5  \n\n42\n\u{c}"), "  Total   5\n\n42\n");
+        assert_eq!(
+            tidy("\n\n  Total   5  \n\n42\n\u{c}"),
+            "  Total   5\n\n42\n"
+        );
         assert_eq!(tidy(" \n\u{c}"), "");
         assert_eq!(visible("a b\n\u{c}c"), 3);
     }

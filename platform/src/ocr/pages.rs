@@ -28,6 +28,14 @@ impl PageRange {
         Ok(Self(spans))
     }
 
+    /// How many pages are wanted.
+    pub(super) fn count(&self) -> u64 {
+        self.0
+            .iter()
+            .map(|(first, last)| u64::from(last - first) + 1)
+            .sum()
+    }
+
     /// The wanted pages of a document with `count` pages; a page it does not have is
     /// `PAGE_RANGE_OUTSIDE_DOCUMENT`.
     pub(super) fn of(&self, count: u32) -> Result<Vec<u32>, Failure> {
@@ -36,7 +44,11 @@ impl PageRange {
             let message = format!("page {last} is wanted of a document with {count} pages");
             return Err(Failure::fatal("PAGE_RANGE_OUTSIDE_DOCUMENT", message));
         }
-        Ok(self.0.iter().flat_map(|(first, last)| *first..=*last).collect())
+        Ok(self
+            .0
+            .iter()
+            .flat_map(|(first, last)| *first..=*last)
+            .collect())
     }
 }
 
@@ -46,13 +58,31 @@ mod tests {
 
     #[test]
     fn a_range_names_its_pages_in_order() {
-        assert_eq!(PageRange::parse("1-3,5").unwrap().of(5).unwrap(), [1, 2, 3, 5]);
-        assert_eq!(PageRange::parse(" 2 , 4 - 4 ").unwrap().of(9).unwrap(), [2, 4]);
+        assert_eq!(
+            PageRange::parse("1-3,5").unwrap().of(5).unwrap(),
+            [1, 2, 3, 5]
+        );
+        assert_eq!(PageRange::parse("1-3,5").unwrap().count(), 4);
+        assert_eq!(
+            PageRange::parse(" 2 , 4 - 4 ").unwrap().of(9).unwrap(),
+            [2, 4]
+        );
     }
 
     #[test]
     fn what_is_no_ascending_range_is_refused() {
-        for text in ["", "0", "3-1", "2,1", "1-3,3", "a", "1-", "-2", "1,,2", "99999999999"] {
+        for text in [
+            "",
+            "0",
+            "3-1",
+            "2,1",
+            "1-3,3",
+            "a",
+            "1-",
+            "-2",
+            "1,,2",
+            "99999999999",
+        ] {
             let refused = PageRange::parse(text).unwrap_err();
             assert_eq!(refused.code, "PAGE_RANGE_INVALID", "{text}");
         }

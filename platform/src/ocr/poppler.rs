@@ -22,7 +22,9 @@ pub(super) async fn page_count(settings: &Settings, pdf: &Path) -> Result<u32, F
         return Err(refused(&output));
     }
     let listed = String::from_utf8_lossy(&output.stdout).into_owned();
-    let count = listed.lines().find_map(|line| line.strip_prefix("Pages:")?.trim().parse().ok());
+    let count = listed
+        .lines()
+        .find_map(|line| line.strip_prefix("Pages:")?.trim().parse().ok());
     match count {
         Some(0) => Err(no_pages()),
         Some(count) => Ok(count),
@@ -39,7 +41,9 @@ pub(super) async fn text_layer(
     last: u32,
 ) -> Result<Vec<String>, Failure> {
     let (from, to) = (first.to_string(), last.to_string());
-    let call = args([&"-layout", &"-enc", &"UTF-8", &"-f", &from, &"-l", &to, &"--", &pdf, &"-"]);
+    let call = args([
+        &"-layout", &"-enc", &"UTF-8", &"-f", &from, &"-l", &to, &"--", &pdf, &"-",
+    ]);
     let output = tool::run(settings, &tool::PDFTOTEXT, call, TEXT_BYTES).await?;
     if output.status.code() == Some(3) {
         let message = "the PDF does not allow its text to be copied; remove its restrictions";
@@ -64,14 +68,22 @@ pub(super) async fn text_page(
     text: String,
 ) -> Result<Page, Failure> {
     let number = number.to_string();
-    let call = args([&"-tsv", &"-enc", &"UTF-8", &"-f", &number, &"-l", &number, &"--", &pdf, &"-"]);
+    let call = args([
+        &"-tsv", &"-enc", &"UTF-8", &"-f", &number, &"-l", &number, &"--", &pdf, &"-",
+    ]);
     let output = tool::run(settings, &tool::PDFTOTEXT, call, TEXT_BYTES).await?;
     if !output.status.success() {
         return Err(refused(&output));
     }
     let table = tsv::read(&String::from_utf8_lossy(&output.stdout));
     let (width, height) = table.size.unwrap_or_default();
-    Ok(Page { width, height, unit: Unit::Pt, text, words: table.words })
+    Ok(Page {
+        width,
+        height,
+        unit: Unit::Pt,
+        text,
+        words: table.words,
+    })
 }
 
 /// A page as a picture, in a folder that goes when dropped.
@@ -86,18 +98,22 @@ pub(super) async fn render(
     pdf: &Path,
     number: u32,
 ) -> Result<Rendered, Failure> {
-    let folder = tool::folder()?;
+    let folder = tool::folder_beside(pdf)?;
     let base = folder.path().join("page");
     let (page, dpi) = (number.to_string(), settings.dpi.to_string());
     let mut call = args([&"-r", &dpi, &"-gray", &"-png", &"-singlefile"]);
     call.extend(args([&"-f", &page, &"-l", &page, &"--", &pdf, &base]));
     let output = tool::run(settings, &tool::PDFTOPPM, call, INFO_BYTES).await?;
     let path = base.with_extension("png");
+    let what = format!("page {number} cannot be rendered");
     if !output.status.success() || !path.is_file() {
-        let what = format!("page {number} cannot be rendered");
         return Err(tool::failed(&output, "PDF_UNREADABLE", &what));
     }
-    Ok(Rendered { path, _folder: folder })
+    tool::enough_memory(&output, &what)?;
+    Ok(Rendered {
+        path,
+        _folder: folder,
+    })
 }
 
 fn refused(output: &Output) -> Failure {
@@ -113,7 +129,10 @@ fn refused(output: &Output) -> Failure {
 }
 
 fn no_pages() -> Failure {
-    Failure::fatal("PDF_NO_PAGES", "the PDF has no pages; check how it was made")
+    Failure::fatal(
+        "PDF_NO_PAGES",
+        "the PDF has no pages; check how it was made",
+    )
 }
 
 fn unreadable(why: &str) -> Failure {

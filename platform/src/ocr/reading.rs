@@ -35,16 +35,18 @@ impl Reading<'_> {
         range: Option<&PageRange>,
     ) -> Result<Vec<ReadPage>, Failure> {
         let count = self.count(path, format).await?;
+        // Counted before they are listed: a hostile document may claim any number of pages.
+        let wanted_count = range.map_or(u64::from(count), PageRange::count);
+        let limit = self.settings.pages_max;
+        if wanted_count > u64::from(limit) {
+            let message =
+                format!("{wanted_count} pages are wanted, {limit} at most; use page_range");
+            return Err(Failure::fatal("TOO_MANY_PAGES", message));
+        }
         let wanted = match range {
             Some(range) => range.of(count)?,
             None => (1..=count).collect(),
         };
-        let limit = self.settings.pages_max;
-        if wanted.len() > limit as usize {
-            let message =
-                format!("{} pages are wanted, {limit} at most; use page_range", wanted.len());
-            return Err(Failure::fatal("TOO_MANY_PAGES", message));
-        }
         let layer = self.text_layer(path, format, &wanted).await?;
 
         let total = wanted.len();
@@ -57,7 +59,8 @@ impl Reading<'_> {
                 let read = done.fetch_add(1, Ordering::Relaxed) + 1;
                 let percent = u64::from(read) * 100 / total as u64;
                 let percent = u8::try_from(percent).unwrap_or(100);
-                self.progress.report(percent, format!("{read} of {total} pages read"));
+                self.progress
+                    .report(percent, format!("{read} of {total} pages read"));
                 Ok::<_, Failure>(page)
             }
         });
@@ -113,7 +116,13 @@ impl Reading<'_> {
             let page = if self.with_words {
                 poppler::text_page(self.settings, path, number, text).await?
             } else {
-                Page { width: 0.0, height: 0.0, unit: Unit::Pt, text, words: Vec::new() }
+                Page {
+                    width: 0.0,
+                    height: 0.0,
+                    unit: Unit::Pt,
+                    text,
+                    words: Vec::new(),
+                }
             };
             return Ok(ReadPage::new(number, Source::TextLayer, page));
         }
@@ -124,10 +133,18 @@ impl Reading<'_> {
         let page = match format {
             Format::Pdf => {
                 let rendered = poppler::render(self.settings, path, number).await?;
-                self.recognize(Picture { path: &rendered.path, frame: None }).await?
+                self.recognize(Picture {
+                    path: &rendered.path,
+                    frame: None,
+                })
+                .await?
             }
             Format::Tiff => {
-                self.recognize(Picture { path, frame: Some(number - 1) }).await?
+                self.recognize(Picture {
+                    path,
+                    frame: Some(number - 1),
+                })
+                .await?
             }
             Format::Png | Format::Jpeg | Format::Webp => {
                 self.recognize(Picture { path, frame: None }).await?
@@ -161,6 +178,9 @@ mod tests {
         assert!(is_useful("A page with words on it.", 16));
         assert!(!is_useful("  page 3 \n\u{c}", 16));
         assert!(!is_useful("", 0));
-        assert!(!is_useful("\u{fffd}\u{fffd}\u{fffd}\u{e001} some words here", 16));
+        assert!(!is_useful(
+            "\u{fffd}\u{fffd}\u{fffd}\u{e001} some words here",
+            16
+        ));
     }
 }

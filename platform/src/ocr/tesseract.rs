@@ -60,16 +60,24 @@ impl Tesseract {
     }
 
     async fn installed(&self) -> Result<Vec<String>, Failure> {
-        let output =
-            tool::run(&self.settings, &tool::TESSERACT, args([&"--list-langs"]), STDOUT_BYTES)
-                .await?;
+        let output = tool::run(
+            &self.settings,
+            &tool::TESSERACT,
+            args([&"--list-langs"]),
+            STDOUT_BYTES,
+        )
+        .await?;
         if !output.status.success() {
             let why = output.last_words();
             let message = format!("tesseract cannot list its languages: {why}; reinstall it");
             return Err(Failure::retryable("OCR_TOOL_FAILED", message));
         }
         let listed = String::from_utf8_lossy(&output.stdout).into_owned();
-        Ok(listed.lines().skip(1).map(|line| line.trim().to_owned()).collect())
+        Ok(listed
+            .lines()
+            .skip(1)
+            .map(|line| line.trim().to_owned())
+            .collect())
     }
 }
 
@@ -84,11 +92,18 @@ impl Engine for Tesseract {
         let hint = hint.unwrap_or(&self.settings.language);
         let wanted: Vec<&str> = hint.split('+').map(code_of).collect();
         let installed = self.installed().await?;
-        let missing = wanted.iter().find(|code| !installed.iter().any(|known| known == *code));
-        let Some(code) = missing else { return Ok(wanted.join("+")) };
+        let missing = wanted
+            .iter()
+            .find(|code| !installed.iter().any(|known| known == *code));
+        let Some(code) = missing else {
+            return Ok(wanted.join("+"));
+        };
         let plain = code.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
         let advice = if plain && !code.is_empty() {
-            format!("install the Debian package tesseract-ocr-{}", code.replace('_', "-"))
+            format!(
+                "install the Debian package tesseract-ocr-{}",
+                code.replace('_', "-")
+            )
         } else {
             "write a code like eng, or eng+deu".to_owned()
         };
@@ -98,7 +113,7 @@ impl Engine for Tesseract {
     }
 
     async fn recognize(&self, picture: Picture<'_>, language: &str) -> Result<Page, Failure> {
-        let folder = tool::folder()?;
+        let folder = tool::folder_beside(picture.path)?;
         let base: PathBuf = folder.path().join("page");
         let mut call = args([&picture.path, &base, &"-l", &language, &"--psm", &"1"]);
         if let Some(frame) = picture.frame {
@@ -107,18 +122,32 @@ impl Engine for Tesseract {
         call.extend([OsString::from("txt"), OsString::from("tsv")]);
         let output = tool::run(&self.settings, &tool::TESSERACT, call, STDOUT_BYTES).await?;
         if !output.status.success() {
-            return Err(tool::failed(&output, "IMAGE_UNREADABLE", "the picture cannot be read"));
+            return Err(tool::failed(
+                &output,
+                "IMAGE_UNREADABLE",
+                "the picture cannot be read",
+            ));
         }
+        tool::enough_memory(&output, "the picture cannot be read")?;
         let read = async |extension: &str| {
-            let bytes = tokio::fs::read(base.with_extension(extension)).await.map_err(|error| {
-                let message = format!("tesseract left no {extension} file: {error}; reinstall it");
-                Failure::retryable("OCR_TOOL_FAILED", message)
-            })?;
+            let bytes = tokio::fs::read(base.with_extension(extension))
+                .await
+                .map_err(|error| {
+                    let message =
+                        format!("tesseract left no {extension} file: {error}; reinstall it");
+                    Failure::retryable("OCR_TOOL_FAILED", message)
+                })?;
             Ok::<_, Failure>(String::from_utf8_lossy(&bytes).into_owned())
         };
         let (text, table) = (read("txt").await?, tsv::read(&read("tsv").await?));
         let (width, height) = table.size.unwrap_or_default();
-        Ok(Page { width, height, unit: Unit::Px, text, words: table.words })
+        Ok(Page {
+            width,
+            height,
+            unit: Unit::Px,
+            text,
+            words: table.words,
+        })
     }
 }
 
@@ -126,7 +155,9 @@ impl Engine for Tesseract {
 fn code_of(hint: &str) -> &str {
     let hint = hint.trim();
     let primary = hint.split('-').next().unwrap_or(hint);
-    let short = LANGUAGES.iter().find(|(iso, _)| iso.eq_ignore_ascii_case(primary));
+    let short = LANGUAGES
+        .iter()
+        .find(|(iso, _)| iso.eq_ignore_ascii_case(primary));
     short.map_or(hint, |(_, code)| code)
 }
 

@@ -17,10 +17,22 @@ pub(super) struct Tool {
     package: &'static str,
 }
 
-pub(super) const TESSERACT: Tool = Tool { program: "tesseract", package: "tesseract-ocr" };
-pub(super) const PDFINFO: Tool = Tool { program: "pdfinfo", package: "poppler-utils" };
-pub(super) const PDFTOTEXT: Tool = Tool { program: "pdftotext", package: "poppler-utils" };
-pub(super) const PDFTOPPM: Tool = Tool { program: "pdftoppm", package: "poppler-utils" };
+pub(super) const TESSERACT: Tool = Tool {
+    program: "tesseract",
+    package: "tesseract-ocr",
+};
+pub(super) const PDFINFO: Tool = Tool {
+    program: "pdfinfo",
+    package: "poppler-utils",
+};
+pub(super) const PDFTOTEXT: Tool = Tool {
+    program: "pdftotext",
+    package: "poppler-utils",
+};
+pub(super) const PDFTOPPM: Tool = Tool {
+    program: "pdftoppm",
+    package: "poppler-utils",
+};
 
 /// Runs a tool to its end. The failures of the machine are told here; what the exit status means
 /// is the caller's to say.
@@ -43,7 +55,11 @@ pub(super) async fn run(
     };
     run.output().await.map_err(|error| match error {
         process::Error::Missing(name) => {
-            let package = if name.ends_with("prlimit") { "util-linux" } else { package };
+            let package = if name.ends_with("prlimit") {
+                "util-linux"
+            } else {
+                package
+            };
             let name = name.display();
             let message = format!("{name} is not installed; install the Debian package {package}");
             Failure::retryable("OCR_TOOL_MISSING", message)
@@ -57,30 +73,66 @@ pub(super) async fn run(
             let message = format!("{program} wrote more than {limit} bytes; split the document");
             Failure::fatal("OCR_OUTPUT_LIMIT", message)
         }
-        process::Error::Io(error) => {
-            Failure::retryable("OCR_TOOL_FAILED", format!("{program} cannot be run: {error}"))
-        }
+        process::Error::Io(error) => Failure::retryable(
+            "OCR_TOOL_FAILED",
+            format!("{program} cannot be run: {error}"),
+        ),
     })
 }
 
 /// What an unsuccessful exit means, when the document is to blame by default.
 pub(super) fn failed(output: &Output, code: &'static str, what: &str) -> Failure {
     let said = output.last_words();
-    let short_of_memory = ["bad_alloc", "ut of memory", "failed to map segment", "annot allocate"];
-    if short_of_memory.iter().any(|sign| output.stderr.contains(sign)) {
-        let message = format!("{what} within the memory limit ({said}); raise memory_bytes");
-        return Failure::fatal("OCR_MEMORY_LIMIT", message);
+    if let Err(failure) = enough_memory(output, what) {
+        return failure;
     }
     if output.status.code().is_none() {
-        let message = format!("{what}: the program was ended by the system ({})", output.status);
+        let message = format!(
+            "{what}: the program was ended by the system ({})",
+            output.status
+        );
         return Failure::retryable("OCR_TOOL_FAILED", message);
     }
-    Failure::fatal(code, format!("{what}: {said}; check that the file is whole"))
+    Failure::fatal(
+        code,
+        format!("{what}: {said}; check that the file is whole"),
+    )
 }
 
-/// A folder for one tool's files, removed when dropped.
-pub(super) fn folder() -> Result<TempDir, Failure> {
-    tempfile::Builder::new().prefix("lucius-ocr-").tempdir().map_err(|error| {
-        Failure::retryable("OCR_TOOL_FAILED", format!("no room for temporary files: {error}"))
-    })
+/// What the tools say when they were refused memory.
+const SHORT_OF_MEMORY: [&str; 7] = [
+    "bad_alloc",
+    "alloc fail",
+    "pix not made",
+    "ut of memory",
+    "failed to map segment",
+    "annot allocate",
+    "Bogus memory allocation",
+];
+
+/// Refuses a run that was short of memory. Both leptonica and poppler go on without what they did
+/// not get and exit with success, so a page that is too large would pass for a blank one.
+pub(super) fn enough_memory(output: &Output, what: &str) -> Result<(), Failure> {
+    let short = |line: &&str| SHORT_OF_MEMORY.iter().any(|sign| line.contains(sign));
+    let Some(said) = output.stderr.lines().find(short) else {
+        return Ok(());
+    };
+    let said = said.trim();
+    let message =
+        format!("{what} within the memory limit ({said}); lower dpi or raise memory_bytes");
+    Err(Failure::fatal("OCR_MEMORY_LIMIT", message))
+}
+
+/// A folder for one tool's files beside the file it works on, removed when dropped.
+pub(super) fn folder_beside(file: &Path) -> Result<TempDir, Failure> {
+    let place = file.parent().unwrap_or(Path::new("."));
+    tempfile::Builder::new()
+        .prefix("ocr-")
+        .tempdir_in(place)
+        .map_err(|error| {
+            Failure::retryable(
+                "OCR_TOOL_FAILED",
+                format!("no room for temporary files: {error}"),
+            )
+        })
 }

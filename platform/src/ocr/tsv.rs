@@ -20,14 +20,30 @@ pub(super) fn read(text: &str) -> Table {
     let mut line = 0;
     for row in text.lines() {
         let columns: Vec<&str> = row.splitn(12, '\t').collect();
-        let [level, _page, line_a, line_b, line_c, _word, left, top, width, height, sure, text] =
-            columns[..]
+        let [
+            level,
+            _page,
+            line_a,
+            line_b,
+            line_c,
+            _word,
+            left,
+            top,
+            width,
+            height,
+            sure,
+            text,
+        ] = columns[..]
         else {
             continue;
         };
-        let numbers: Option<Vec<f64>> =
-            [left, top, width, height, sure].iter().map(|n| n.parse().ok()).collect();
-        let Some([left, top, width, height, confidence]) = numbers.as_deref() else { continue };
+        let numbers: Option<Vec<f64>> = [left, top, width, height, sure]
+            .iter()
+            .map(|n| n.parse().ok())
+            .collect();
+        let Some([left, top, width, height, confidence]) = numbers.as_deref() else {
+            continue;
+        };
         match level {
             "1" if table.size.is_some() => break,
             "1" => table.size = Some((*width, *height)),
@@ -68,9 +84,15 @@ mod tests {
                     5\t2\t1\t1\t1\t1\t60\t68\t73\t30\t96.5\tnext page\n";
         let table = read(&format!("{HEAD}{rows}"));
         assert_eq!(table.size, Some((1000.0, 400.0)));
-        let read: Vec<_> =
-            table.words.iter().map(|w| (w.text.as_str(), w.line, w.confidence)).collect();
-        assert_eq!(read, [("The", 1, 96.5), ("\"quick", 1, 95.0), ("fox", 2, 100.0)]);
+        let read: Vec<_> = table
+            .words
+            .iter()
+            .map(|w| (w.text.as_str(), w.line, w.confidence))
+            .collect();
+        assert_eq!(
+            read,
+            [("The", 1, 96.5), ("\"quick", 1, 95.0), ("fox", 2, 100.0)]
+        );
         assert_eq!(table.words[0].bounds, [60.0, 68.0, 73.0, 30.0]);
     }
 

@@ -8,7 +8,7 @@ use super::held::Held;
 use super::report::{self, Reported, Wanted};
 use super::{Shared, heartbeat, work};
 use crate::bus::Delivery;
-use crate::contract::{AttemptResult, Directive};
+use crate::contract::{self, AttemptResult, Directive};
 use crate::service::Progress;
 
 /// What becomes of a message.
@@ -23,7 +23,7 @@ enum Settlement {
 pub(super) async fn handle(shared: &Arc<Shared>, delivery: Delivery) {
     let directive = match Directive::parse(&delivery.body) {
         Ok(directive) => Arc::new(directive),
-        Err(error) => return refuse(shared, delivery, &error).await,
+        Err(error) => return refuse(shared, delivery, error).await,
     };
     let span = info_span!(
         "attempt",
@@ -47,7 +47,7 @@ pub(super) async fn handle(shared: &Arc<Shared>, delivery: Delivery) {
 
 /// Gives back what is no directive: each delivery counts, and after the last one the bus puts the
 /// message aside for a person to look at.
-async fn refuse(shared: &Shared, delivery: Delivery, error: &dyn std::fmt::Display) {
+async fn refuse(shared: &Shared, delivery: Delivery, error: contract::Invalid) {
     let message_id = delivery.message_id.as_deref().unwrap_or("unknown");
     let count = delivery.delivery_count;
     warn!(
@@ -132,7 +132,9 @@ async fn work_in_turn(
         }
     };
     // The semaphore is never closed; were it, no work could be done here.
-    let Ok(_slot) = slot else { return Err(Settlement::Abandon) };
+    let Ok(_slot) = slot else {
+        return Err(Settlement::Abandon);
+    };
     let result = work::perform(shared, directive, progress).await;
     match shared.record.remember(&result).await {
         Ok(()) => Ok(result),

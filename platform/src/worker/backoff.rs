@@ -54,7 +54,10 @@ mod tests {
         let mut backoff = Backoff::new(&timing);
         for ceiling in [100, 200, 300, 300] {
             let wait = backoff.wait(None).as_millis();
-            assert!((ceiling / 2..=ceiling).contains(&wait), "{wait} of {ceiling}");
+            assert!(
+                (ceiling / 2..=ceiling).contains(&wait),
+                "{wait} of {ceiling}"
+            );
         }
         assert_eq!(backoff.wait(Some(Duration::from_secs(60))).as_millis(), 300);
         backoff.reset();

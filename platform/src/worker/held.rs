@@ -24,7 +24,12 @@ impl Held {
         let newest = shared.in_flight.enter(&key, delivery)?;
         let mut renewals = JoinSet::new();
         renewals.spawn(renew(Arc::clone(shared), newest.clone()));
-        Some(Self { shared: Arc::clone(shared), key, newest, renewals })
+        Some(Self {
+            shared: Arc::clone(shared),
+            key,
+            newest,
+            renewals,
+        })
     }
 
     /// The message is dealt with.

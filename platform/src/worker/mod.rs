@@ -10,8 +10,8 @@
 
 mod attempt;
 mod backoff;
-mod held;
 mod heartbeat;
+mod held;
 mod lane;
 mod report;
 mod settings;
@@ -74,7 +74,10 @@ impl InFlight {
     }
 
     fn leave(&self, key: &AttemptKey) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(key);
     }
 }
 
@@ -90,7 +93,11 @@ pub async fn run(
 ) -> Result<(), Error> {
     let shared = Arc::new(open(config, service, stop)?);
     let name = shared.service.name();
-    info!(service = name, step_type = shared.service.step_type(), "worker ready");
+    info!(
+        service = name,
+        step_type = shared.service.step_type(),
+        "worker ready"
+    );
 
     let mut lanes = JoinSet::new();
     for lane in Lane::all() {
@@ -123,16 +130,28 @@ fn open(
     service: Arc<dyn Service>,
     stop: CancellationToken,
 ) -> Result<Shared, Error> {
-    let Config { bus, data_dir, refs, concurrency, accept_ahead, timing, authorization } = config;
-    std::fs::create_dir_all(&data_dir)
-        .map_err(|source| Error::DataDir { path: data_dir.clone(), source })?;
+    let Config {
+        bus,
+        data_dir,
+        refs,
+        concurrency,
+        accept_ahead,
+        timing,
+        authorization,
+    } = config;
+    std::fs::create_dir_all(&data_dir).map_err(|source| Error::DataDir {
+        path: data_dir.clone(),
+        source,
+    })?;
     let roots = Arc::new(Roots::open(&refs)?);
     let name = workspace::segment(service.name());
     let record = Record::open(&data_dir.join(format!("worker-{name}.db")), timing.remember)?;
 
     let http = http_client(&bus)?;
     let concurrency = concurrency.get();
-    let in_hand = concurrency.saturating_add(accept_ahead).saturating_add(usize::from(bus::LANES));
+    let in_hand = concurrency
+        .saturating_add(accept_ahead)
+        .saturating_add(usize::from(bus::LANES));
     Ok(Shared {
         bus: bus::Client::new(
             http.clone(),

@@ -23,8 +23,10 @@ pub(super) enum Wanted {
 
 /// ACKs the directive, trying again within the patience of the settings.
 pub(super) async fn ack(shared: &Shared, directive: &Directive) -> Wanted {
-    let ack =
-        Ack { envelope: Envelope::of(directive, clock::timestamp()), status: "ACKED" };
+    let ack = Ack {
+        envelope: Envelope::of(directive, clock::timestamp()),
+        status: "ACKED",
+    };
     let url = &directive.callback_urls.ack;
     let patience = shared.timing.ack_patience;
     let answer = until_answered(shared, url, directive, &ack);
@@ -43,7 +45,10 @@ pub(super) async fn ack(shared: &Shared, directive: &Directive) -> Wanted {
             Wanted::Unclear
         }
         Err(_) => {
-            warn!(?patience, "the host did not take the ACK in time; giving the message back");
+            warn!(
+                ?patience,
+                "the host did not take the ACK in time; giving the message back"
+            );
             Wanted::Unclear
         }
     }
@@ -70,7 +75,10 @@ pub(super) async fn result(
         Sent::Decided => Ok(Reported::Decided),
         Sent::Refused => Ok(Reported::Refused),
         Sent::Unreadable(why) => {
-            error!(why, "the host cannot read the RESULT; reporting a failure in its place");
+            error!(
+                why,
+                "the host cannot read the RESULT; reporting a failure in its place"
+            );
             let substitute = AttemptResult {
                 envelope: result.envelope.clone(),
                 ending: Ending::Failed {
@@ -126,7 +134,11 @@ async fn until_answered<B: serde::Serialize + Sync>(
 ) -> Answer {
     let mut backoff = Backoff::new(&shared.timing);
     loop {
-        match shared.callbacks.post(url, directive.callback_token.as_ref(), body).await {
+        match shared
+            .callbacks
+            .post(url, directive.callback_token.as_ref(), body)
+            .await
+        {
             Ok(answer) => return answer,
             Err(error) => {
                 let wait = backoff.wait(error.retry_after);

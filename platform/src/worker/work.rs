@@ -31,7 +31,11 @@ pub(super) async fn perform(
             (workspace_ref, ended.unwrap_or_else(failed))
         }
     };
-    AttemptResult { envelope: Envelope::of(directive, clock::timestamp()), ending, workspace_ref }
+    AttemptResult {
+        envelope: Envelope::of(directive, clock::timestamp()),
+        ending,
+        workspace_ref,
+    }
 }
 
 /// Runs the service in a task of its own, so that its panic ends the attempt and nothing else.
@@ -56,35 +60,64 @@ async fn run(
     match tokio::time::timeout(limit, running.join_next()).await {
         Ok(Some(Ok(outcome))) => outcome,
         Ok(Some(Err(crash))) => Err(panicked(crash)),
-        Ok(None) => Err(Failure::retryable("WORKER_PANIC", "the service ended without an outcome")),
+        Ok(None) => Err(Failure::retryable(
+            "WORKER_PANIC",
+            "the service ended without an outcome",
+        )),
         Err(_) => Err(Failure::retryable(
             "ATTEMPT_TIME_LIMIT",
-            format!("the work took longer than {} s; raise attempt_limit", limit.as_secs()),
+            format!(
+                "the work took longer than {} s; raise attempt_limit",
+                limit.as_secs()
+            ),
         )),
     }
 }
 
 async fn deliver(done: Done, directive: &Directive, places: &Places) -> Result<Ending, Failure> {
-    let Done { artifacts, delivery } = done;
+    let Done {
+        artifacts,
+        delivery,
+    } = done;
     let output_ref = match delivery {
         Delivery::ByService(output_ref) => output_ref,
         Delivery::FirstArtifact => match artifacts.first() {
             None => None,
             Some(main) => {
                 let step_id = &directive.step_id;
-                Some(places.output.deliver(main, &places.workspace, step_id).await?)
+                Some(
+                    places
+                        .output
+                        .deliver(main, &places.workspace, step_id)
+                        .await?,
+                )
             }
         },
     };
     info!(artifacts = artifacts.len(), "work done");
-    Ok(Ending::Succeeded { output_ref, artifact_refs: artifacts.into_iter().map(Ref::from).collect() })
+    Ok(Ending::Succeeded {
+        output_ref,
+        artifact_refs: artifacts.into_iter().map(Ref::from).collect(),
+    })
 }
 
 fn failed(failure: Failure) -> Ending {
-    let Failure { class, code, message, details } = failure;
+    let Failure {
+        class,
+        code,
+        message,
+        details,
+    } = failure;
     info!(code = &*code, ?class, message, "work failed");
-    let error = ErrorBody { code: code.into_owned(), message, details };
-    Ending::Failed { failure_class: class, error }
+    let error = ErrorBody {
+        code: code.into_owned(),
+        message,
+        details,
+    };
+    Ending::Failed {
+        failure_class: class,
+        error,
+    }
 }
 
 fn panicked(crash: tokio::task::JoinError) -> Failure {
@@ -104,7 +137,9 @@ fn panic_message(payload: Box<dyn std::any::Any + Send>) -> String {
             Ok(text) => (*text).to_owned(),
             // Nobody can read it; dropping it may panic in turn, so it is let go of instead.
             Err(payload) => {
-                drop(panic::catch_unwind(panic::AssertUnwindSafe(|| drop(payload))));
+                drop(panic::catch_unwind(panic::AssertUnwindSafe(|| {
+                    drop(payload)
+                })));
                 "a panic without a text".to_owned()
             }
         },

@@ -28,7 +28,8 @@ async fn ack_and_result_are_sent_until_the_host_decides() {
 #[tokio::test]
 async fn a_result_that_was_decided_otherwise_is_not_sent_again() {
     let rig = Rig::new().await;
-    rig.host.answer("result", 409, json!({ "code": "CALLBACK_CONFLICT" }));
+    rig.host
+        .answer("result", 409, json!({ "code": "CALLBACK_CONFLICT" }));
     let running = rig.run(copy_input);
     let message = rig.host.publish(0, rig.directive("j1"));
     rig.host.until_seen(Event::Completed(message)).await;
@@ -39,7 +40,11 @@ async fn a_result_that_was_decided_otherwise_is_not_sent_again() {
 #[tokio::test]
 async fn a_result_that_the_host_cannot_read_is_replaced_by_a_failure() {
     let rig = Rig::new().await;
-    rig.host.answer("result", 422, json!({ "code": "INVALID", "detail": "metadata too deep" }));
+    rig.host.answer(
+        "result",
+        422,
+        json!({ "code": "INVALID", "detail": "metadata too deep" }),
+    );
     let running = rig.run(copy_input);
     let message = rig.host.publish(0, rig.directive("j1"));
     rig.host.until_seen(Event::Completed(message)).await;
@@ -48,7 +53,12 @@ async fn a_result_that_the_host_cannot_read_is_replaced_by_a_failure() {
     assert_eq!(results[0]["status"], "SUCCEEDED");
     assert_eq!(results[1]["status"], "FAILED");
     assert_eq!(results[1]["error"]["code"], "RESULT_REFUSED");
-    assert!(results[1]["error"]["message"].as_str().unwrap().contains("metadata too deep"));
+    assert!(
+        results[1]["error"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("metadata too deep")
+    );
 }
 
 #[tokio::test]
@@ -100,9 +110,20 @@ async fn work_whose_output_may_not_be_written_is_not_begun() {
     }
     running.stop().await;
     assert_eq!(rig.runs(), 0);
-    let codes: Vec<_> =
-        rig.host.results().iter().map(|result| result["error"]["code"].clone()).collect();
-    assert_eq!(codes, ["REF_NOT_ALLOWED", "REF_NOT_ALLOWED", "REF_SCHEME_UNSUPPORTED"]);
+    let codes: Vec<_> = rig
+        .host
+        .results()
+        .iter()
+        .map(|result| result["error"]["code"].clone())
+        .collect();
+    assert_eq!(
+        codes,
+        [
+            "REF_NOT_ALLOWED",
+            "REF_NOT_ALLOWED",
+            "REF_SCHEME_UNSUPPORTED"
+        ]
+    );
 }
 
 #[tokio::test]
@@ -121,6 +142,12 @@ async fn work_without_end_is_ended_by_the_time_limit() {
 async fn a_worker_that_cannot_use_its_folders_says_so_at_once() {
     let rig = Rig::new().await;
     std::fs::write(rig.root.join("data"), "a file").unwrap();
-    let refused = rig.run(copy_input).worker.await.unwrap().unwrap_err().to_string();
+    let refused = rig
+        .run(copy_input)
+        .worker
+        .await
+        .unwrap()
+        .unwrap_err()
+        .to_string();
     assert!(refused.contains("--data-dir"), "{refused}");
 }

@@ -20,11 +20,11 @@ use uuid::Uuid;
 /// After this long a test that waits has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-pub const MAX_DELIVERIES: u32 = 3;
-pub const TOKEN: &str = "attempt-token";
+pub(crate) const MAX_DELIVERIES: u32 = 3;
+pub(crate) const TOKEN: &str = "attempt-token";
 
 #[derive(Debug, Clone, PartialEq)]
-pub enum Event {
+pub(crate) enum Event {
     Received { message: u64, count: u32 },
     Renewed(u64),
     Completed(u64),
@@ -52,14 +52,14 @@ struct Inside {
     answers: HashMap<&'static str, VecDeque<(u16, Value)>>,
 }
 
-pub struct FakeHost {
+pub(crate) struct FakeHost {
     inside: Mutex<Inside>,
     changed: Notify,
     address: Mutex<String>,
 }
 
 impl FakeHost {
-    pub async fn start() -> Arc<Self> {
+    pub(crate) async fn start() -> Arc<Self> {
         let host = Arc::new(Self {
             inside: Mutex::default(),
             changed: Notify::new(),
@@ -80,12 +80,12 @@ impl FakeHost {
         host
     }
 
-    pub fn bus(&self) -> Url {
+    pub(crate) fn bus(&self) -> Url {
         Url::parse(&format!("{}/bus", self.address.lock().unwrap())).unwrap()
     }
 
     /// A directive for a file tree below `root`, with what `change` does to it.
-    pub fn directive(&self, root: &Path, job: &str, change: Value) -> Value {
+    pub(crate) fn directive(&self, root: &Path, job: &str, change: Value) -> Value {
         let at = |name: &str| Url::from_file_path(root.join(name)).unwrap().to_string();
         let callbacks = format!("{}/callbacks", self.address.lock().unwrap());
         let mut directive = json!({
@@ -107,7 +107,7 @@ impl FakeHost {
         directive
     }
 
-    pub fn publish(&self, lane: u8, body: impl ToString) -> u64 {
+    pub(crate) fn publish(&self, lane: u8, body: impl ToString) -> u64 {
         let mut inside = self.lock();
         inside.next += 1;
         let number = inside.next;
@@ -124,28 +124,32 @@ impl FakeHost {
     }
 
     /// The next callback of this kind is answered so; all others are applied.
-    pub fn answer(&self, kind: &'static str, status: u16, body: Value) {
-        self.lock().answers.entry(kind).or_default().push_back((status, body));
+    pub(crate) fn answer(&self, kind: &'static str, status: u16, body: Value) {
+        self.lock()
+            .answers
+            .entry(kind)
+            .or_default()
+            .push_back((status, body));
     }
 
     /// Callbacks of this kind are applied from now on.
-    pub fn forgive(&self, kind: &'static str) {
+    pub(crate) fn forgive(&self, kind: &'static str) {
         self.lock().answers.remove(kind);
     }
 
     /// Every lock ends, as if its time were up.
-    pub fn expire_locks(&self) {
+    pub(crate) fn expire_locks(&self) {
         for message in &mut self.lock().messages {
             message.lock = None;
         }
         self.changed.notify_waiters();
     }
 
-    pub fn events(&self) -> Vec<Event> {
+    pub(crate) fn events(&self) -> Vec<Event> {
         self.lock().events.clone()
     }
 
-    pub fn results(&self) -> Vec<Value> {
+    pub(crate) fn results(&self) -> Vec<Value> {
         let only = |event| match event {
             Event::Result(body) => Some(body),
             _ => None,
@@ -154,7 +158,7 @@ impl FakeHost {
     }
 
     /// Waits until at least `count` events are as asked.
-    pub async fn until(&self, count: usize, wanted: impl Fn(&Event) -> bool) {
+    pub(crate) async fn until(&self, count: usize, wanted: impl Fn(&Event) -> bool) {
         let seen = async {
             loop {
                 let changed = self.changed.notified();
@@ -171,7 +175,7 @@ impl FakeHost {
         }
     }
 
-    pub async fn until_seen(&self, event: Event) {
+    pub(crate) async fn until_seen(&self, event: Event) {
         self.until(1, |seen| *seen == event).await;
     }
 
@@ -188,8 +192,10 @@ impl FakeHost {
         let mut inside = self.lock();
         inside.next += 1;
         let lock = inside.next;
-        let message =
-            inside.messages.iter_mut().find(|m| m.lane == lane && m.lock.is_none())?;
+        let message = inside
+            .messages
+            .iter_mut()
+            .find(|m| m.lane == lane && m.lock.is_none())?;
         message.lock = Some(lock);
         message.count += 1;
         let (number, count) = (message.number, message.count);
@@ -198,12 +204,18 @@ impl FakeHost {
             "MessageId": format!("message-{number}"),
         });
         let body = message.body.clone();
-        inside.events.push(Event::Received { message: number, count });
+        inside.events.push(Event::Received {
+            message: number,
+            count,
+        });
         drop(inside);
         self.changed.notify_waiters();
         // The address of a bus behind a proxy: a client must come back by the one it knows.
         let location = format!("http://inner.invalid/{number}/{lock}");
-        let headers = [("Location", location), ("BrokerProperties", broker.to_string())];
+        let headers = [
+            ("Location", location),
+            ("BrokerProperties", broker.to_string()),
+        ];
         Some((StatusCode::CREATED, headers, body).into_response())
     }
 
@@ -215,7 +227,10 @@ impl FakeHost {
         settle: impl FnOnce(&mut Inside, usize) -> Vec<Event>,
     ) -> StatusCode {
         let mut inside = self.lock();
-        let held = inside.messages.iter().position(|m| m.number == number && m.lock == Some(lock));
+        let held = inside
+            .messages
+            .iter()
+            .position(|m| m.number == number && m.lock == Some(lock));
         let (status, events) = match held {
             Some(at) => (StatusCode::OK, settle(&mut inside, at)),
             None => (StatusCode::NOT_FOUND, vec![Event::LockLost]),
@@ -286,7 +301,11 @@ async fn callback(
     let body: Value = serde_json::from_slice(&body).unwrap();
     let lease = body["lease_id"].as_str().unwrap();
     assert!(Uuid::parse_str(lease).is_ok() && body["timestamp"].is_string());
-    let scripted = host.lock().answers.get_mut(kind.as_str()).and_then(VecDeque::pop_front);
+    let scripted = host
+        .lock()
+        .answers
+        .get_mut(kind.as_str())
+        .and_then(VecDeque::pop_front);
     let (status, answer) = scripted.unwrap_or_else(|| (200, json!({ "applied": true })));
     host.note(match kind.as_str() {
         "ack" => Event::Ack(body),

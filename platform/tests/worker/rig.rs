@@ -21,12 +21,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::fake_host::{Event, FakeHost};
 
-pub type Outcome = Pin<Box<dyn Future<Output = Result<Done, Failure>> + Send>>;
+pub(crate) type Outcome = Pin<Box<dyn Future<Output = Result<Done, Failure>> + Send>>;
 
 /// A service that does what the test says, and counts how often.
-pub struct Scripted<F> {
+pub(crate) struct Scripted<F> {
     script: F,
-    pub runs: Arc<AtomicUsize>,
+    pub(crate) runs: Arc<AtomicUsize>,
 }
 
 #[async_trait]
@@ -45,41 +45,46 @@ impl<F: Fn(Task, Progress) -> Outcome + Send + Sync + 'static> Service for Scrip
     }
 }
 
-pub struct Rig {
-    pub host: Arc<FakeHost>,
-    pub root: PathBuf,
-    pub runs: Arc<AtomicUsize>,
+pub(crate) struct Rig {
+    pub(crate) host: Arc<FakeHost>,
+    pub(crate) root: PathBuf,
+    pub(crate) runs: Arc<AtomicUsize>,
     _dir: tempfile::TempDir,
 }
 
-pub struct Running {
-    pub stop: CancellationToken,
-    pub worker: JoinHandle<Result<(), worker::Error>>,
+pub(crate) struct Running {
+    pub(crate) stop: CancellationToken,
+    pub(crate) worker: JoinHandle<Result<(), worker::Error>>,
 }
 
 impl Running {
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.stop.cancel();
         self.worker.await.unwrap().unwrap();
     }
 
     /// Ends the worker as a crash would, between any two steps.
-    pub async fn crash(self) {
+    pub(crate) async fn crash(self) {
         self.worker.abort();
         assert!(self.worker.await.unwrap_err().is_cancelled());
     }
 }
 
 impl Rig {
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().canonicalize().unwrap();
         std::fs::create_dir_all(root.join("in")).unwrap();
         std::fs::write(root.join("in/input"), "input text").unwrap();
-        Self { host: FakeHost::start().await, root, runs: Arc::default(), _dir: dir }
+        Self {
+            host: FakeHost::start().await,
+            root,
+            runs: Arc::default(),
+            _dir: dir,
+        }
     }
 
-    pub fn config(&self) -> Config {
+    pub(crate) fn config(&self) -> Config {
         Config {
             bus: self.host.bus(),
             data_dir: self.root.join("data"),
@@ -106,56 +111,70 @@ impl Rig {
         }
     }
 
-    pub fn run<F>(&self, script: F) -> Running
+    pub(crate) fn run<F>(&self, script: F) -> Running
     where
         F: Fn(Task, Progress) -> Outcome + Send + Sync + 'static,
     {
         self.run_as(self.config(), script)
     }
 
-    pub fn run_as<F>(&self, config: Config, script: F) -> Running
+    pub(crate) fn run_as<F>(&self, config: Config, script: F) -> Running
     where
         F: Fn(Task, Progress) -> Outcome + Send + Sync + 'static,
     {
-        let service = Arc::new(Scripted { script, runs: Arc::clone(&self.runs) });
+        let service = Arc::new(Scripted {
+            script,
+            runs: Arc::clone(&self.runs),
+        });
         let stop = CancellationToken::new();
         let worker = tokio::spawn(worker::run(config, service, stop.clone()));
         Running { stop, worker }
     }
 
-    pub fn directive(&self, job: &str) -> Value {
+    pub(crate) fn directive(&self, job: &str) -> Value {
         self.host.directive(&self.root, job, json!({}))
     }
 
     /// Runs one attempt of `service` to its RESULT, with this step payload.
-    pub async fn result_of(&self, service: Arc<dyn Service>, payload: Value) -> Value {
+    pub(crate) async fn result_of(&self, service: Arc<dyn Service>, payload: Value) -> Value {
         let stop = CancellationToken::new();
         let worker = tokio::spawn(worker::run(self.config(), service, stop.clone()));
-        let directive = self.host.directive(&self.root, "job", json!({ "payload": payload }));
+        let directive = self
+            .host
+            .directive(&self.root, "job", json!({ "payload": payload }));
         let message = self.host.publish(0, directive);
         self.host.until_seen(Event::Completed(message)).await;
         Running { stop, worker }.stop().await;
         self.host.results().remove(0)
     }
 
-    pub fn runs(&self) -> usize {
+    pub(crate) fn runs(&self) -> usize {
         self.runs.load(Ordering::SeqCst)
     }
 }
 
 /// Copies the input to the artifact `text.txt`.
-pub fn copy_input(task: Task, _progress: Progress) -> Outcome {
+pub(crate) fn copy_input(task: Task, _progress: Progress) -> Outcome {
     Box::pin(async move {
         let text = task.fetch(&task.directive.input_ref).await?.text().await?;
         let mut metadata = Map::new();
         metadata.insert("characters".into(), json!(text.len()));
-        let label = Label { name: "text.txt", content_type: "text/plain", metadata };
-        Ok(Done::deliver_first(vec![task.workspace.write(label, text.into()).await?]))
+        let label = Label {
+            name: "text.txt",
+            content_type: "text/plain",
+            metadata,
+        };
+        Ok(Done::deliver_first(vec![
+            task.workspace.write(label, text.into()).await?,
+        ]))
     })
 }
 
 /// Signals that it runs, then waits until the test lets it go on.
-pub fn gated(running: &Arc<Semaphore>, gate: &Arc<Notify>) -> impl Fn(Task, Progress) -> Outcome {
+pub(crate) fn gated(
+    running: &Arc<Semaphore>,
+    gate: &Arc<Notify>,
+) -> impl Fn(Task, Progress) -> Outcome + use<> {
     let (running, gate) = (Arc::clone(running), Arc::clone(gate));
     move |_task, progress| {
         let (running, gate) = (Arc::clone(&running), Arc::clone(&gate));
@@ -168,7 +187,6 @@ pub fn gated(running: &Arc<Semaphore>, gate: &Arc<Notify>) -> impl Fn(Task, Prog
     }
 }
 
-pub async fn started(running: &Semaphore, count: u32) {
+pub(crate) async fn started(running: &Semaphore, count: u32) {
     running.acquire_many(count).await.unwrap().forget();
 }
-

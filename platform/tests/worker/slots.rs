@@ -16,18 +16,28 @@ async fn a_burst_is_acked_at_once_and_worked_on_within_the_limit() {
     let (at_work, gate) = (Arc::new(Semaphore::new(0)), Arc::new(Notify::new()));
     let running = rig.run(gated(&at_work, &gate));
     for number in 0..6 {
-        rig.host.publish(number, rig.directive(&format!("j{number}")));
+        rig.host
+            .publish(number, rig.directive(&format!("j{number}")));
     }
-    rig.host.until(6, |event| matches!(event, Event::Ack(_))).await;
+    rig.host
+        .until(6, |event| matches!(event, Event::Ack(_)))
+        .await;
     started(&at_work, 2).await;
     let waiting = json!({ "percent": 0, "message": "waiting for a free slot" });
     rig.host
-        .until(4, |event| matches!(event, Event::Heartbeat(b) if b["progress"] == waiting))
+        .until(
+            4,
+            |event| matches!(event, Event::Heartbeat(b) if b["progress"] == waiting),
+        )
         .await;
     assert_eq!(rig.runs(), 2);
     for left in (0..6_u32).rev() {
         gate.notify_one();
-        rig.host.until(6 - left as usize, |event| matches!(event, Event::Completed(_))).await;
+        rig.host
+            .until(6 - left as usize, |event| {
+                matches!(event, Event::Completed(_))
+            })
+            .await;
         if left >= 2 {
             started(&at_work, 1).await;
         }
@@ -46,7 +56,9 @@ async fn a_worker_that_stops_finishes_what_it_works_on_and_gives_back_what_waits
     let first = rig.host.publish(0, rig.directive("j1"));
     started(&at_work, 1).await;
     let second = rig.host.publish(1, rig.directive("j2"));
-    rig.host.until(2, |event| matches!(event, Event::Ack(_))).await;
+    rig.host
+        .until(2, |event| matches!(event, Event::Ack(_)))
+        .await;
 
     running.stop.cancel();
     rig.host.until_seen(Event::Abandoned(second)).await;
@@ -55,7 +67,13 @@ async fn a_worker_that_stops_finishes_what_it_works_on_and_gives_back_what_waits
     running.stop().await;
     assert_eq!(rig.runs(), 1);
     let events = rig.host.events();
-    assert!(!events.contains(&Event::Received { message: second, count: 2 }), "{events:#?}");
+    assert!(
+        !events.contains(&Event::Received {
+            message: second,
+            count: 2
+        }),
+        "{events:#?}"
+    );
 }
 
 #[tokio::test]
@@ -71,4 +89,3 @@ async fn work_that_outlasts_the_grace_is_cancelled_and_given_back() {
     assert!(rig.host.events().contains(&Event::Abandoned(message)));
     assert!(rig.host.results().is_empty());
 }
-
