@@ -1,9 +1,11 @@
 //! Reads the artifacts that the steps left, from where the API says they are.
 
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
+use url::Url;
 
 use super::api::Step;
 use super::compare;
@@ -84,11 +86,21 @@ fn open<T: serde::de::DeserializeOwned>(step: &Step) -> Result<T> {
     let uri = step
         .main_artifact()
         .with_context(|| format!("step {id} left no artifact"))?;
-    let Some(path) = uri.strip_prefix("file://") else {
-        bail!("the artifact of step {id} is no file: {uri}");
-    };
-    let text = fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
-    serde_json::from_str(&text).with_context(|| format!("{path} is not as documented"))
+    let path = Url::parse(uri)
+        .ok()
+        .and_then(|url| url.to_file_path().ok())
+        .with_context(|| format!("the artifact of step {id} is no file: {uri}"))?;
+    let name = path.display();
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {name}"))?;
+    serde_json::from_str(&text).with_context(|| format!("{name} is not as documented"))
+}
+
+/// An absolute path as a reference.
+pub(super) fn file_uri(path: &Path) -> Result<String> {
+    match Url::from_file_path(path) {
+        Ok(url) => Ok(url.into()),
+        Err(()) => bail!("{} is not an absolute path", path.display()),
+    }
 }
 
 #[cfg(test)]
@@ -97,10 +109,10 @@ mod tests {
 
     use super::*;
 
-    fn step_with(folder: &std::path::Path, document: &serde_json::Value) -> Step {
-        let file = folder.join("artifact.json");
+    fn step_with(folder: &Path, document: &serde_json::Value) -> Step {
+        let file = folder.join("an artifact.json");
         fs::write(&file, document.to_string()).unwrap();
-        let reference = json!({ "uri": format!("file://{}", file.display()) });
+        let reference = json!({ "uri": file_uri(&file).unwrap() });
         let step = json!({ "step_id": "x", "state": "SUCCEEDED", "service": "platform-x",
             "artifact_refs": [reference, "file:///elsewhere"] });
         serde_json::from_value(step).unwrap()

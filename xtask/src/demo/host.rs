@@ -16,6 +16,10 @@ use crate::shell;
 /// How long a start may take; the plugins are compiled within it.
 const READY_WITHIN: Duration = Duration::from_secs(120);
 
+/// Where the workers look for models, and how that is changed.
+const MODELS_DEFAULT: &str = "target/models";
+const MODELS_VARIABLE: &str = "LUCIUS_WORKER_MODELS_DIR";
+
 /// What a host is started with; the same again after a crash.
 #[derive(Debug, Clone)]
 pub(super) struct Setting {
@@ -50,16 +54,22 @@ impl Setting {
                 command.env_remove(&name);
             }
         }
+        command.env(MODELS_VARIABLE, shell::target().join("models"));
         command
     }
 
     /// The same, as a person at the workspace's root would type it.
     pub(super) fn typed(&self) -> String {
-        let data = shell::short(&self.data);
+        let models = shell::short(&shell::target().join("models"));
+        let models = match models.as_str() {
+            MODELS_DEFAULT => String::new(),
+            elsewhere => format!("{MODELS_VARIABLE}={elsewhere} "),
+        };
         format!(
-            "{} dev --listen {} --registry registry --data-dir {data}",
+            "{models}{} dev --listen {} --registry registry --data-dir {}",
             shell::short(&shell::lucius()),
-            self.address
+            self.address,
+            shell::short(&self.data)
         )
     }
 

@@ -150,20 +150,19 @@ fn kill_during(
     Ok(state)
 }
 
-/// The command as a client would post it.
+/// The command as a client would post it. The document is read where it lies: a worker may read below the folder
+/// it is started in, and write below its data folder.
 fn submission(data: &Path) -> Result<Value> {
-    let inbox = data.join("inbox");
-    fs::create_dir_all(&inbox)?;
-    let document = inbox.join("invoice.pdf");
-    fs::copy(shell::root().join(DOCUMENT), &document)
-        .with_context(|| format!("cannot copy {DOCUMENT}"))?;
     Ok(json!({
         "schema_version": "v1",
         "tenant_id": "demo",
         "request_type": "OCR->EMBEDDING->SIS",
         "doc_id": "invoice",
-        "input_ref": { "uri": format!("file://{}", document.display()), "content_type": "application/pdf" },
-        "output_ref": format!("file://{}", data.join("output").display()),
+        "input_ref": {
+            "uri": artifact::file_uri(&shell::root().join(DOCUMENT))?,
+            "content_type": "application/pdf",
+        },
+        "output_ref": artifact::file_uri(&data.join("output"))?,
         "payload": { "steps": {
             "ocr": { "output_format": "JSON", "language_hint": "eng" },
             "embedding": { "chunking": { "strategy": "sentence", "max_tokens": 48, "overlap_tokens": 8 } },
