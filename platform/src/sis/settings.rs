@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::endpoint;
 use crate::contract::Secret;
 use crate::service::Failure;
 
 /// How this service answers.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// The embedding model, a folder of the models' folder. Vectors of another are refused.
@@ -43,7 +43,7 @@ impl Default for Settings {
 }
 
 /// What is asked of documents of one kind, and how.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PromptSet {
     /// What a generating model is told beside the question. Without one it has no effect.
