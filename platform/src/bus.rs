@@ -79,7 +79,7 @@ pub enum Error {
 }
 
 /// A message that is locked for this worker.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Delivery {
     lock: Url,
     /// The message's body.
@@ -88,6 +88,16 @@ pub struct Delivery {
     pub message_id: Option<String>,
     /// How often the bus has handed it out, this time included.
     pub delivery_count: u32,
+}
+
+/// Without the lock's address and the body, which hold secrets of the attempt.
+impl fmt::Debug for Delivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Delivery")
+            .field("message_id", &self.message_id)
+            .field("delivery_count", &self.delivery_count)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What became of a call about a lock.

@@ -179,7 +179,7 @@ mod tests {
         assert!(!is_useful("  page 3 \n\u{c}", 16));
         assert!(!is_useful("", 0));
         assert!(!is_useful(
-            "\u{fffd}\u{fffd}\u{fffd}\u{e001} some words here",
+            "\u{fffd}\u{fffd}\u{fffd}\u{e001}\u{e002} some words here",
             16
         ));
     }
