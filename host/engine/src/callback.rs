@@ -17,7 +17,7 @@ use crate::drive::Driven;
 use crate::refusal::{Refusal, Violation};
 
 impl Engine {
-    /// Takes an ACK. True when it counted.
+    /// Takes an ACK. True when it counts, or says again what counted; false when the job is over.
     ///
     /// # Errors
     /// Why it does not count, or what is wrong with it.
@@ -32,7 +32,7 @@ impl Engine {
         .await
     }
 
-    /// Takes a heartbeat. True when it renewed the lease.
+    /// Takes a heartbeat, which renews the lease. The answer is as for [`Engine::ack`].
     ///
     /// # Errors
     /// As [`Engine::ack`].
@@ -53,7 +53,8 @@ impl Engine {
         .await
     }
 
-    /// Takes a RESULT: it is durable, with what follows from it, when this returns. True when it counted.
+    /// Takes a RESULT: it is durable, with what follows from it, when this returns. The
+    /// answer is as for [`Engine::ack`].
     ///
     /// # Errors
     /// As [`Engine::ack`].
@@ -148,7 +149,9 @@ impl Engine {
                 })
                 .await?;
                 match reason {
-                    IgnoreReason::Repeated | IgnoreReason::JobTerminal => Ok(false),
+                    // The answer is the one that the first of them got.
+                    IgnoreReason::Repeated => Ok(true),
+                    IgnoreReason::JobTerminal => Ok(false),
                     IgnoreReason::Stale => Err(Refusal::StaleAttempt),
                     IgnoreReason::Conflicting => Err(Refusal::CallbackConflict),
                 }

@@ -123,6 +123,17 @@ impl Engine {
         &self.registry
     }
 
+    /// Reads the registry again and, if nothing is wrong with it, makes it live.
+    ///
+    /// # Errors
+    /// Outside: the ledger did not answer. Inside: everything that is wrong; the old generation stays live.
+    pub async fn reload(
+        &self,
+    ) -> Result<Result<Arc<crate::registry::Snapshot>, Vec<crate::registry::EntryError>>, ledger::Error>
+    {
+        self.registry.reload(&self.ports, &self.schemas, &self.settings).await
+    }
+
     /// The gates.
     pub fn gates(&self) -> &Gates {
         &self.gates

@@ -1,1 +1,12 @@
-//! lucius-server
+//! The `lucius` program: the only crate that names concrete backends.
+//!
+//! [`host`] puts one host together from the [`config`]; [`http`] is what the outside sees of it; [`workers`] makes the
+//! platform's workers; [`cli`] is the command line; [`bench`] is the load generator.
+
+pub mod bench;
+pub mod cli;
+pub mod config;
+pub mod host;
+pub mod http;
+pub mod system;
+pub mod workers;

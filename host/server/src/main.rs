@@ -1,1 +1,5 @@
-fn main() {}
+//! The `lucius` program.
+
+fn main() -> std::process::ExitCode {
+    lucius_server::cli::main()
+}

@@ -32,3 +32,20 @@ impl EntryError {
         }
     }
 }
+
+/// Checks a registry without activating it.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub async fn check(
+    source: &dyn lucius_ports::registry::Source,
+    runtime: &dyn lucius_ports::plugin::Runtime,
+    cap: lucius_ports::plugin::Limits,
+) -> Result<Snapshot, Vec<EntryError>> {
+    let one = |reason: String| vec![EntryError::new("registry.json", reason)];
+    let schemas = crate::schema::Schemas::compile().map_err(one)?;
+    let manifest = source.manifest().await.map_err(|error| one(error.to_string()))?;
+    let workshop = prepare::Workshop { runtime, source, schemas: &schemas, cap };
+    let (generation, now) = Default::default();
+    workshop.prepare(&manifest, prepare::Bytes::Registry, generation, now).await
+}

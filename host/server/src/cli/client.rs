@@ -1,0 +1,90 @@
+//! The host's HTTP API, as the command line uses it.
+
+use anyhow::{Context as _, anyhow, bail};
+use clap::Args;
+use reqwest::{Method, Response};
+use serde_json::Value;
+
+/// Which host to talk to.
+#[derive(Args, Clone)]
+pub(super) struct HostUrl {
+    /// The host's base URL
+    #[arg(long, env = "LUCIUS_URL", default_value = "http://127.0.0.1:7420")]
+    url: String,
+}
+
+/// A host to talk to.
+pub(super) struct Client {
+    base: String,
+    http: reqwest::Client,
+}
+
+impl Client {
+    pub(super) fn new(host: &HostUrl) -> anyhow::Result<Self> {
+        let http = reqwest::Client::builder().no_proxy().build()?;
+        Ok(Self { base: host.url.trim_end_matches('/').to_owned(), http })
+    }
+
+    pub(super) async fn get(&self, path: &str) -> anyhow::Result<Value> {
+        read(self.send(Method::GET, path, None).await?).await
+    }
+
+    pub(super) async fn post(&self, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
+        read(self.send(Method::POST, path, body).await?).await
+    }
+
+    /// A job's events as they happen, after event `after`.
+    pub(super) async fn stream(&self, job: &str, after: u64) -> anyhow::Result<Response> {
+        let url = format!("{}/v1/jobs/{job}/events", self.base);
+        let request = self
+            .http
+            .get(url)
+            .header("accept", "text/event-stream")
+            .header("last-event-id", after.to_string());
+        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        read(response).await?;
+        bail!("the host gave no event stream")
+    }
+
+    async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Response> {
+        let mut request = self.http.request(method, format!("{}{path}", self.base));
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        request.send().await.map_err(|error| self.unreachable(&error))
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> anyhow::Error {
+        let why = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+        anyhow!("no host answers at {} ({why}): start one with \"lucius dev\", or name it with --url", self.base)
+    }
+}
+
+/// The document of an answer, or its problem as an error.
+async fn read(response: Response) -> anyhow::Result<Value> {
+    let status = response.status();
+    let text = response.text().await.context("the host's answer broke off: try again")?;
+    let document: Value = serde_json::from_str(&text)
+        .with_context(|| format!("the host answered {status} with something that is not JSON"))?;
+    if status.is_success() {
+        return Ok(document);
+    }
+    Err(problem(&document))
+}
+
+/// `CODE: detail; /pointer: message (source); ...`
+fn problem(document: &Value) -> anyhow::Error {
+    let part = |value: &Value, name: &str| value[name].as_str().unwrap_or_default().to_owned();
+    let mut line = format!("{}: {}", part(document, "code"), part(document, "detail"));
+    for violation in document["violations"].as_array().into_iter().flatten() {
+        let (pointer, message) = (part(violation, "pointer"), part(violation, "message"));
+        line += &format!("; {pointer}: {message} ({})", part(violation, "source"));
+    }
+    for error in document["errors"].as_array().into_iter().flatten() {
+        line += &format!("; {}: {}", part(error, "entry"), part(error, "reason"));
+    }
+    anyhow!(line)
+}

@@ -1,0 +1,149 @@
+//! The command line. Exit code 0: done; 1: it failed; 2: it was asked in the wrong way, or a host cannot start.
+
+mod client;
+mod jobs;
+mod output;
+mod registry;
+mod serve;
+mod submit;
+mod worker;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Config, LogFormat};
+
+/// A durable orchestrator for document-intelligence jobs.
+#[derive(Parser)]
+#[command(name = "lucius", version, propagate_version = true, arg_required_else_help = true)]
+struct Cli {
+    /// Print JSON for machines instead of text for people
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the host
+    Serve(HostFlags),
+    /// Run the host and the three platform workers in one process
+    Dev(HostFlags),
+    /// Run one platform worker, or a program as a worker
+    Worker(worker::Flags),
+    /// Submit a command
+    Submit(submit::Flags),
+    /// Look at jobs, cancel and redrive them
+    Jobs(jobs::Flags),
+    /// Check a registry, and look after the live one
+    Registry(registry::Flags),
+    /// Measure a host with no-op workers
+    Bench(crate::bench::Flags),
+}
+
+/// Settings that `serve` and `dev` take as flags.
+#[derive(Args)]
+struct HostFlags {
+    /// A TOML file with settings
+    #[arg(long, env = "LUCIUS_CONFIG")]
+    config: Option<PathBuf>,
+    /// The address to listen on [default: 127.0.0.1:7420]
+    #[arg(long)]
+    listen: Option<std::net::SocketAddr>,
+    /// Where everything durable is kept [default: ./lucius-data]
+    #[arg(long)]
+    data_dir: Option<PathBuf>,
+    /// The registry folder [default: ./registry]
+    #[arg(long)]
+    registry: Option<PathBuf>,
+}
+
+impl HostFlags {
+    fn load(self) -> Result<Config, Failure> {
+        let mut config = load(self.config)?;
+        config.listen = self.listen.unwrap_or(config.listen);
+        config.data_dir = self.data_dir.unwrap_or(config.data_dir);
+        config.registry = self.registry.unwrap_or(config.registry);
+        Ok(config)
+    }
+}
+
+/// Why a command did not do it.
+enum Failure {
+    /// It was tried and failed: exit code 1.
+    Failed(anyhow::Error),
+    /// It was asked in the wrong way, or cannot start: exit code 2.
+    Usage(anyhow::Error),
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// Marks an error as one of asking.
+fn usage(error: impl Into<anyhow::Error>) -> Failure {
+    Failure::Usage(error.into())
+}
+
+fn load(file: Option<PathBuf>) -> Result<Config, Failure> {
+    Config::load(file.as_deref(), std::env::vars()).map_err(usage)
+}
+
+/// Parses the command line and runs it.
+pub fn main() -> ExitCode {
+    let Cli { json, command } = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return report(json, &Failure::Failed(error.into())),
+    };
+    let outcome = runtime.block_on(async {
+        match command {
+            Command::Serve(flags) => serve::serve(flags.load()?, json).await,
+            Command::Dev(flags) => serve::dev(flags.load()?, json).await,
+            Command::Worker(flags) => worker::run(flags).await,
+            Command::Submit(flags) => submit::run(flags, json).await,
+            Command::Jobs(flags) => jobs::run(flags, json).await,
+            Command::Registry(flags) => registry::run(flags, json).await,
+            Command::Bench(flags) => crate::bench::run(flags, json).await.map_err(Failure::Failed),
+        }
+    });
+    // Blocking work that is still under way must not keep the program.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => report(json, &failure),
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the command line's own error line")]
+fn report(json: bool, failure: &Failure) -> ExitCode {
+    let (error, code) = match failure {
+        Failure::Failed(error) => (error, 1),
+        Failure::Usage(error) => (error, 2),
+    };
+    let line = format!("{error:#}").replace('\n', " ");
+    if json {
+        eprintln!("{}", serde_json::json!({ "error": line }));
+    } else {
+        eprintln!("error: {line}");
+    }
+    ExitCode::from(code)
+}
+
+/// Logs to standard error, as the settings say.
+fn start_log(config: &Config) -> Result<(), Failure> {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_new(&config.log.filter)
+        .map_err(|error| usage(anyhow::anyhow!("log.filter: {error}")))?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let started = match config.log.format {
+        LogFormat::Human => log.try_init(),
+        LogFormat::Json => log.json().try_init(),
+    };
+    started.map_err(|error| Failure::Failed(anyhow::anyhow!("the log cannot start: {error}")))
+}

@@ -1,0 +1,125 @@
+//! `lucius serve` and `lucius dev`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use super::{Failure, output, start_log, usage};
+use crate::config::Config;
+use crate::host::Host;
+use crate::workers;
+use crate::http;
+
+/// How long requests under way may take once the host is told to stop.
+const DRAIN: Duration = Duration::from_secs(20);
+
+/// Runs the host until it is told to stop.
+pub(super) async fn serve(config: Config, json: bool) -> Result<(), Failure> {
+    start_log(&config)?;
+    let host = Host::open(config).await.map_err(usage)?;
+    summary(&host, &[], json);
+    run(host, CancellationToken::new()).await
+}
+
+/// Runs the host and the three platform workers until they are told to stop.
+pub(super) async fn dev(mut config: Config, json: bool) -> Result<(), Failure> {
+    start_log(&config)?;
+    // A developer's own machine: documents are where the developer is, or in passing.
+    for place in [std::env::current_dir()?, std::env::temp_dir()] {
+        config.worker.read_roots.push(place.clone());
+        config.worker.write_roots.push(place);
+    }
+    let host = Host::open(config).await.map_err(usage)?;
+    let stop = CancellationToken::new();
+    let models = workers::models(&host.config);
+    let mut running = tokio::task::JoinSet::new();
+    for name in workers::SHIPPED {
+        let service = workers::service(name, &host.config, &models).map_err(usage)?;
+        let data_dir = host.config.data_dir.join("workers");
+        let config = workers::worker_config(&host.config, &host.bus_url(), &data_dir).map_err(usage)?;
+        running.spawn(lucius_platform::worker::run(config, service, stop.child_token()));
+    }
+    summary(&host, &workers::SHIPPED, json);
+    let served = run(host, stop.clone()).await;
+    stop.cancel();
+    while let Some(ended) = running.join_next().await {
+        ended??;
+    }
+    served
+}
+
+fn summary(host: &Host, workers: &[&str], json: bool) {
+    let live = host.engine.registry().live();
+    let refused = host.engine.registry().last_reload().errors;
+    let plugins: Vec<String> = live.plugins.iter().map(|plugin| plugin.pin.to_string()).collect();
+    let protocols = live.protocols.len();
+    let address = format!("http://{}", host.address);
+    let (data_dir, registry) = (host.config.data_dir.display(), host.config.registry.display());
+    if json {
+        output::json(&json!({
+            "state": "ready", "url": address, "data_dir": data_dir.to_string(), "registry": registry.to_string(),
+            "generation": live.generation, "plugins": plugins, "workers": workers,
+        }));
+        return;
+    }
+    let mut rows = vec![
+        ("api", address),
+        ("data", data_dir.to_string()),
+        ("ledger", "sqlite, synchronous=FULL".to_owned()),
+        ("bus", format!("embedded, {}", host.bus_url())),
+        ("registry", format!("{registry}, generation {}, {protocols} protocols", live.generation)),
+        ("plugins", plugins.join(", ")),
+    ];
+    if !workers.is_empty() {
+        rows.push(("workers", workers.join(", ")));
+    }
+    for error in refused {
+        rows.push(("DEGRADED", format!("the registry is refused, the last good generation runs: {error}")));
+    }
+    for (name, value) in rows {
+        output::line(format!("{name:<10}{value}"));
+    }
+    output::line("ready");
+}
+
+/// Serves until a signal or `stop`, then lets requests under way end.
+async fn run(host: Host, stop: CancellationToken) -> Result<(), Failure> {
+    let engine = Arc::clone(&host.engine);
+    let moving = tokio::spawn(Arc::clone(&engine).run());
+    let signalled = async {
+        tokio::select! {
+            () = signal() => {}
+            () = stop.cancelled() => {}
+        }
+        tracing::info!("stopping: no new commands, requests under way may end");
+        engine.drain();
+        host.bus.close();
+        stop.cancel();
+    };
+    let settings = http::Settings {
+        body_bytes: host.config.limits.body_bytes,
+        connections: host.config.limits.connections,
+        drain: DRAIN,
+        ..http::Settings::default()
+    };
+    let api = http::Api::new(Arc::clone(&engine), Some(host.bus.router()), settings);
+    let served = http::serve(host.listener, api, signalled).await;
+    moving.abort();
+    served.map_err(Failure::from)
+}
+
+pub(super) async fn signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        tracing::error!("signals cannot be received: stop this process with SIGKILL, which loses nothing");
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}

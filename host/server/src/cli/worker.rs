@@ -1,0 +1,47 @@
+//! `lucius worker`: one platform service, or any program as a service.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use tokio_util::sync::CancellationToken;
+
+use super::{Failure, load, start_log, usage};
+use crate::workers;
+
+#[derive(Args)]
+pub(super) struct Flags {
+    /// The service to be: platform-ocr, platform-embedding, platform-sis, or any other with a program after --
+    #[arg(long)]
+    service: String,
+    /// The bus to take directives from
+    #[arg(long, default_value = "http://127.0.0.1:7420/bus")]
+    bus: String,
+    /// Where the worker remembers what it has done
+    #[arg(long, default_value = "./lucius-data/workers")]
+    data_dir: PathBuf,
+    /// A TOML file with settings
+    #[arg(long, env = "LUCIUS_CONFIG")]
+    config: Option<PathBuf>,
+    /// A program that gets each directive as JSON on standard input and prints the result as JSON
+    #[arg(last = true)]
+    program: Vec<String>,
+}
+
+pub(super) async fn run(flags: Flags) -> Result<(), Failure> {
+    let config = load(flags.config)?;
+    start_log(&config)?;
+    let service = match flags.program.is_empty() {
+        true => workers::service(&flags.service, &config, &workers::models(&config)),
+        false => workers::program_service(&flags.service, &flags.program, &config),
+    };
+    let service = service.map_err(usage)?;
+    let worker = workers::worker_config(&config, &flags.bus, &flags.data_dir).map_err(usage)?;
+    let stop = CancellationToken::new();
+    let on_signal = stop.clone();
+    tokio::spawn(async move {
+        super::serve::signal().await;
+        on_signal.cancel();
+    });
+    super::output::line(format!("worker    {}\nbus       {}\nready", flags.service, flags.bus));
+    lucius_platform::worker::run(worker, service, stop).await.map_err(usage)
+}

@@ -1,0 +1,500 @@
+//! Settings: defaults, then a TOML file, then `LUCIUS_*` variables, then flags. Unknown keys are refused.
+//!
+//! A variable is named after its key: `[timing] ack_timeout_ms` is `LUCIUS_TIMING_ACK_TIMEOUT_MS`. Lists are written as
+//! in TOML: `LUCIUS_TIMING_RETRY_BACKOFF_MS="[100, 200]"`.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use lucius_domain::contract::RefRules;
+use lucius_domain::retry::Timing as JobTiming;
+use lucius_domain::routing::Mode;
+use lucius_engine::settings::Limits as EngineLimits;
+use lucius_ports::plugin::Limits as PluginLimits;
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+
+/// Everything that can be set.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The address to listen on.
+    pub listen: SocketAddr,
+    /// Where everything durable is kept.
+    pub data_dir: PathBuf,
+    /// The registry folder.
+    pub registry: PathBuf,
+    /// The base URL under which services reach this host; `http://<listen>` when empty.
+    pub public_url: String,
+    /// The ledger.
+    pub ledger: Ledger,
+    /// The bus.
+    pub bus: Bus,
+    /// Waits and budgets.
+    pub timing: Timing,
+    /// When to say no.
+    pub limits: Limits,
+    /// Which references are let in.
+    pub refs: Refs,
+    /// Who may call.
+    pub auth: Auth,
+    /// What plugins may use.
+    pub plugins: Plugins,
+    /// How jobs travel.
+    pub routing: Routing,
+    /// The platform workers.
+    pub worker: Worker,
+    /// The semantic service.
+    pub sis: Sis,
+    /// The log.
+    pub log: Log,
+}
+
+/// The ledger.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Ledger {
+    /// Which one.
+    pub backend: LedgerBackend,
+}
+
+/// Which ledger.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LedgerBackend {
+    /// One SQLite file in the data directory.
+    #[default]
+    Sqlite,
+}
+
+/// The bus.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Bus {
+    /// Which one.
+    pub backend: BusBackend,
+    /// How long a message stays locked, in milliseconds.
+    pub lock_ms: u64,
+    /// How often a message is delivered before it goes to the dead-letter queue.
+    pub max_delivery_count: u32,
+}
+
+/// Which bus.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BusBackend {
+    /// In this process, below `/bus`.
+    #[default]
+    Embedded,
+}
+
+impl Default for Bus {
+    fn default() -> Self {
+        Self { backend: BusBackend::Embedded, lock_ms: 60_000, max_delivery_count: 10 }
+    }
+}
+
+/// Waits and budgets, in milliseconds.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Timing {
+    /// How long to wait for an ACK.
+    pub ack_timeout_ms: u64,
+    /// How long a lease lasts.
+    pub lease_ms: u64,
+    /// Attempts a step may have.
+    pub max_attempts: u32,
+    /// The waits between failed publishes.
+    pub dispatch_backoff_ms: Vec<u64>,
+    /// The waits before attempts 2, 3, 4 ...
+    pub retry_backoff_ms: Vec<u64>,
+    /// How often the sweepers and the outbox scan run.
+    pub sweep_interval_ms: u64,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        let JobTiming { ack_ms, lease_ms, max_attempts, retry_backoff_ms, dispatch_backoff_ms } =
+            JobTiming::default();
+        Self {
+            ack_timeout_ms: ack_ms,
+            lease_ms,
+            max_attempts,
+            dispatch_backoff_ms,
+            retry_backoff_ms,
+            sweep_interval_ms: 1_000,
+        }
+    }
+}
+
+impl Timing {
+    /// The part that jobs pin.
+    pub fn of_jobs(&self) -> JobTiming {
+        JobTiming {
+            ack_ms: self.ack_timeout_ms,
+            lease_ms: self.lease_ms,
+            max_attempts: self.max_attempts,
+            retry_backoff_ms: self.retry_backoff_ms.clone(),
+            dispatch_backoff_ms: self.dispatch_backoff_ms.clone(),
+        }
+    }
+
+    /// How often the sweepers run.
+    pub fn sweep_interval(&self) -> Duration {
+        Duration::from_millis(self.sweep_interval_ms)
+    }
+}
+
+/// When to say no.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Jobs in flight for each tenant.
+    pub tenant_inflight: u64,
+    /// Jobs in flight in all.
+    pub global_inflight: u64,
+    /// Jobs in flight in mode BURST.
+    pub burst_inflight: u64,
+    /// The largest request body, in bytes.
+    pub body_bytes: usize,
+    /// Directives in one lane that wait to be published.
+    pub outbox_backlog: u64,
+    /// Connections at the same time.
+    pub connections: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let EngineLimits { tenant_inflight, global_inflight, burst_inflight, outbox_backlog } =
+            EngineLimits::default();
+        Self {
+            tenant_inflight,
+            global_inflight,
+            burst_inflight,
+            body_bytes: 1 << 20,
+            outbox_backlog,
+            connections: 12_000,
+        }
+    }
+}
+
+impl Limits {
+    /// The part that the engine keeps.
+    pub fn of_engine(&self) -> EngineLimits {
+        EngineLimits {
+            tenant_inflight: self.tenant_inflight,
+            global_inflight: self.global_inflight,
+            burst_inflight: self.burst_inflight,
+            outbox_backlog: self.outbox_backlog,
+        }
+    }
+}
+
+/// Which references are let in.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Refs {
+    /// Schemes.
+    pub schemes: Vec<String>,
+    /// Hosts; every host when empty.
+    pub hosts: Vec<String>,
+}
+
+impl Default for Refs {
+    fn default() -> Self {
+        let RefRules { schemes, hosts } = RefRules::default();
+        Self { schemes, hosts }
+    }
+}
+
+impl Refs {
+    /// The rules, in lower case.
+    pub fn rules(&self) -> RefRules {
+        let lower = |list: &[String]| list.iter().map(|name| name.to_ascii_lowercase()).collect();
+        RefRules { schemes: lower(&self.schemes), hosts: lower(&self.hosts) }
+    }
+}
+
+/// Who may call.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Auth {
+    /// How callers are known.
+    pub mode: AuthMode,
+}
+
+/// How callers are known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AuthMode {
+    /// Everyone who reaches the port; refused on any address but loopback.
+    #[default]
+    Open,
+}
+
+/// What any plugin may use at most; its registry entry may ask for less.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Plugins {
+    /// Memory of one instance.
+    pub memory_bytes: u64,
+    /// Wall-clock time of one call.
+    pub deadline_ms: u64,
+    /// Work of one call, in wasmtime fuel.
+    pub fuel: u64,
+    /// What one call may return.
+    pub output_bytes: u64,
+}
+
+impl Default for Plugins {
+    fn default() -> Self {
+        // Room for components of interpreted languages; first-party plugins ask for far less.
+        Self { memory_bytes: 64 << 20, deadline_ms: 1_000, fuel: 2_000_000_000, output_bytes: 1 << 20 }
+    }
+}
+
+impl Plugins {
+    /// The cap as the engine takes it.
+    pub fn cap(&self) -> PluginLimits {
+        let Self { memory_bytes, deadline_ms, fuel, output_bytes } = *self;
+        PluginLimits { memory_bytes, deadline_ms, fuel, output_bytes }
+    }
+}
+
+/// How jobs travel.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Routing {
+    /// The mode of jobs that neither ask for one nor belong to a tenant that has one.
+    pub default_mode: Mode,
+}
+
+/// The platform workers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Worker {
+    /// Attempts that one worker works on at once.
+    pub concurrency: std::num::NonZeroUsize,
+    /// Folders below which `file` references may be read, besides the data directory.
+    pub read_roots: Vec<PathBuf>,
+    /// Folders below which results may be written, besides the data directory.
+    pub write_roots: Vec<PathBuf>,
+    /// The largest input, in bytes.
+    pub input_bytes: u64,
+    /// The folder that holds models, each in a folder of its own.
+    pub models_dir: PathBuf,
+    /// Pages of one document that are recognised at once.
+    pub ocr_pages_at_once: std::num::NonZeroUsize,
+    /// How long one page may take, in milliseconds.
+    pub ocr_page_ms: u64,
+    /// How long a program of `lucius worker -- PROGRAM` may take, in milliseconds.
+    pub program_ms: u64,
+}
+
+impl Default for Worker {
+    fn default() -> Self {
+        const TWO: std::num::NonZeroUsize = std::num::NonZeroUsize::MIN.saturating_add(1);
+        Self {
+            concurrency: TWO,
+            read_roots: vec![PathBuf::from(".")],
+            write_roots: Vec::new(),
+            input_bytes: 256 << 20,
+            models_dir: PathBuf::from("target/models"),
+            ocr_pages_at_once: TWO,
+            ocr_page_ms: 120_000,
+            program_ms: 600_000,
+        }
+    }
+}
+
+/// The semantic service.
+pub type Sis = lucius_platform::sis::Settings;
+
+/// The log.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// How lines look.
+    pub format: LogFormat,
+    /// What is logged, as in `RUST_LOG`: `info`, `lucius=debug,warn`.
+    pub filter: String,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { format: LogFormat::Human, filter: "warn,lucius=info,plugin=info".to_owned() }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 7420)),
+            data_dir: PathBuf::from("./lucius-data"),
+            registry: PathBuf::from("./registry"),
+            public_url: String::new(),
+            ledger: Ledger::default(),
+            bus: Bus::default(),
+            timing: Timing::default(),
+            limits: Limits::default(),
+            refs: Refs::default(),
+            auth: Auth::default(),
+            plugins: Plugins::default(),
+            routing: Routing::default(),
+            worker: Worker::default(),
+            sis: Sis::default(),
+            log: Log::default(),
+        }
+    }
+}
+
+/// Why settings are refused.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file cannot be read.
+    #[error("cannot read the settings in {}: {source}", path.display())]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file or a variable says something that is not a setting.
+    #[error("{place}: {reason}")]
+    Refused {
+        /// Which file or variable.
+        place: String,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+impl Config {
+    /// Defaults, then the file, then the variables.
+    ///
+    /// # Errors
+    /// What is wrong, in one line.
+    pub fn load(
+        file: Option<&Path>,
+        variables: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, Error> {
+        let mut settings = match file {
+            None => Table::new(),
+            Some(path) => {
+                let text = std::fs::read_to_string(path)
+                    .map_err(|source| Error::Unreadable { path: path.to_owned(), source })?;
+                let refused = |error: toml::de::Error| Error::Refused {
+                    place: path.display().to_string(),
+                    reason: one_line(&error),
+                };
+                // Read into the type first, so that a mistake is reported with its place in the file.
+                toml::from_str::<Self>(&text).map_err(refused)?;
+                text.parse().map_err(refused)?
+            }
+        };
+        let mut named = Vec::new();
+        let known = Table::try_from(Self::default()).unwrap_or_default();
+        for (name, text) in variables {
+            if let Some(path) = key_of(&name, &known) {
+                set(&mut settings, &path, &text);
+                named.push(name);
+            }
+        }
+        settings.try_into().map_err(|error| Error::Refused {
+            place: if named.is_empty() { "settings".to_owned() } else { named.join(", ") },
+            reason: one_line(&error),
+        })
+    }
+}
+
+/// The key that a variable stands for: a top-level one, or one of a section.
+fn key_of(variable: &str, known: &Table) -> Option<Vec<String>> {
+    let name = variable.strip_prefix("LUCIUS_")?.to_ascii_lowercase();
+    if known.get(&name).is_some_and(|value| !value.is_table()) {
+        return Some(vec![name]);
+    }
+    known.iter().find_map(|(section, value)| {
+        let key = name.strip_prefix(section.as_str())?.strip_prefix('_')?;
+        value.as_table()?.contains_key(key).then(|| vec![section.clone(), key.to_owned()])
+    })
+}
+
+/// Sets a key to a TOML value, or to the text when it is none.
+fn set(settings: &mut Table, path: &[String], text: &str) {
+    let value = format!("value = {text}").parse::<Table>().ok();
+    let value = value.and_then(|mut table| table.remove("value"));
+    let value = value.unwrap_or_else(|| Value::String(text.to_owned()));
+    let mut table = settings;
+    if let [section, _] = path {
+        let entry = table.entry(section.clone()).or_insert_with(|| Value::Table(Table::new()));
+        let Value::Table(inner) = entry else { return };
+        table = inner;
+    }
+    if let Some(key) = path.last() {
+        table.insert(key.clone(), value);
+    }
+}
+
+fn one_line(error: &toml::de::Error) -> String {
+    error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str, variables: &[(&str, &str)]) -> Result<Config, Error> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("lucius.toml");
+        std::fs::write(&path, text).expect("a file");
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Config::load(Some(&path), variables)
+    }
+
+    #[test]
+    fn a_file_changes_what_it_names_and_nothing_else() {
+        let config = load("[timing]\nack_timeout_ms = 50\n", &[]).expect("good settings");
+        assert_eq!(config.timing.ack_timeout_ms, 50);
+        assert_eq!(config.timing.lease_ms, 900_000);
+        assert_eq!(config.limits.tenant_inflight, 100);
+    }
+
+    #[test]
+    fn a_variable_wins_over_the_file() {
+        let variables = [
+            ("LUCIUS_TIMING_ACK_TIMEOUT_MS", "70"),
+            ("LUCIUS_TIMING_RETRY_BACKOFF_MS", "[5, 6]"),
+            ("LUCIUS_LISTEN", "127.0.0.1:9000"),
+            ("LUCIUS_DATA_DIR", "/tmp/x"),
+            ("LUCIUS_SOMETHING_ELSE", "ignored"),
+        ];
+        let config = load("[timing]\nack_timeout_ms = 50\n", &variables).expect("good settings");
+        assert_eq!(config.timing.ack_timeout_ms, 70);
+        assert_eq!(config.timing.retry_backoff_ms, [5, 6]);
+        assert_eq!(config.listen.port(), 9000);
+        assert_eq!(config.data_dir, PathBuf::from("/tmp/x"));
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_in_one_line_that_names_it() {
+        let refused = load("[timing]\nack_timeout = 50\n", &[]).expect_err("an unknown key");
+        let line = refused.to_string();
+        assert!(line.contains("ack_timeout") && line.contains("lucius.toml"), "{line}");
+        assert!(!line.contains('\n'), "{line}");
+        assert!(load("colour = 1", &[]).is_err());
+        assert!(load("[ledger]\nbackend = \"oracle\"", &[]).is_err());
+        assert!(load("", &[("LUCIUS_TIMING_LEASE_MS", "soon")]).is_err());
+    }
+}

@@ -1,0 +1,200 @@
+//! One host, put together: the only place that names concrete backends.
+
+use std::io::{Read as _, Write as _};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use lucius_embedded_bus::EmbeddedBus;
+use lucius_engine::{Engine, Ports, Settings};
+use lucius_registry_dir::RegistryDir;
+use lucius_sqlite::SqliteLedger;
+use lucius_wasm::Sandbox;
+use tokio::net::TcpListener;
+
+use crate::config::{AuthMode, BusBackend, Config, LedgerBackend};
+use crate::system::{SystemClock, SystemIds};
+
+/// How many directives are published at once; they share the bus's commits.
+const PUBLISH_CONCURRENCY: usize = 64;
+
+/// A host that is ready to serve.
+pub struct Host {
+    /// The pipeline.
+    pub engine: Arc<Engine>,
+    /// The ledger's own numbers, for metrics.
+    pub ledger: Arc<SqliteLedger>,
+    /// The embedded bus.
+    pub bus: Arc<EmbeddedBus>,
+    /// Bound and not yet served.
+    pub listener: TcpListener,
+    /// Where it really listens.
+    pub address: SocketAddr,
+    /// The settings it was made with.
+    pub config: Config,
+}
+
+/// Why a host does not start; one line that says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// `open` would let everyone in.
+    #[error("auth.mode \"open\" lets in everyone who reaches {0}: listen on 127.0.0.1 or [::1]")]
+    OpenToAll(SocketAddr),
+    /// A list of schemes is empty, a number is zero where it may not be.
+    #[error("{0}")]
+    Setting(String),
+    /// Someone listens there already, or the address is not this machine's.
+    #[error("cannot listen on {address}: {source}; choose another with --listen")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The data directory cannot be used.
+    #[error("cannot use the data directory {}: {source}; choose another with --data-dir", path.display())]
+    DataDir {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The callback key is not one.
+    #[error("{0} does not hold 32 bytes: remove it to have a new one made (callbacks under way are then refused)")]
+    Key(String),
+    /// The ledger does not open.
+    #[error(transparent)]
+    Ledger(#[from] lucius_sqlite::OpenError),
+    /// The bus does not open.
+    #[error(transparent)]
+    Bus(#[from] lucius_embedded_bus::Error),
+    /// The plugin runtime does not start.
+    #[error(transparent)]
+    Sandbox(#[from] lucius_wasm::StartError),
+    /// The registry is refused, or the ledger does not answer.
+    #[error(transparent)]
+    Engine(#[from] lucius_engine::engine::OpenError),
+}
+
+impl Host {
+    /// Binds the address, opens what is durable, and activates the registry.
+    ///
+    /// # Errors
+    /// What is in the way. Nothing is left half made that a later start would trip over.
+    pub async fn open(config: Config) -> Result<Self, StartError> {
+        check(&config)?;
+        let listener = TcpListener::bind(config.listen)
+            .await
+            .map_err(|source| StartError::Listen { address: config.listen, source })?;
+        let address = listener
+            .local_addr()
+            .map_err(|source| StartError::Listen { address: config.listen, source })?;
+
+        let data_dir = usable(&config.data_dir)?;
+        let token_key = token_key(&data_dir)?;
+        let LedgerBackend::Sqlite = config.ledger.backend;
+        let ledger = SqliteLedger::open(&data_dir.join("ledger.db"), lucius_sqlite::Settings::default())?;
+        let BusBackend::Embedded = config.bus.backend;
+        let clock = Arc::new(SystemClock);
+        let bus_settings = lucius_embedded_bus::Settings {
+            lock_duration: std::time::Duration::from_millis(config.bus.lock_ms),
+            max_delivery_count: config.bus.max_delivery_count,
+            ..lucius_embedded_bus::Settings::default()
+        };
+        let bus = EmbeddedBus::open(&data_dir.join("bus.db"), bus_settings, Arc::clone(&clock) as _)?;
+        let ports = Ports {
+            ledger: Arc::clone(&ledger) as _,
+            generations: Arc::clone(&ledger) as _,
+            bus: Arc::clone(&bus) as _,
+            runtime: Arc::new(Sandbox::start(lucius_wasm::Settings::default())?),
+            source: Arc::new(RegistryDir::new(&config.registry, data_dir.join("components"))),
+            clock,
+            ids: Arc::new(SystemIds),
+        };
+        let base = match config.public_url.trim_end_matches('/') {
+            "" => format!("http://{address}"),
+            url => url.to_owned(),
+        };
+        let settings = Settings {
+            timing: config.timing.of_jobs(),
+            sweep_interval: config.timing.sweep_interval(),
+            limits: config.limits.of_engine(),
+            default_mode: config.routing.default_mode,
+            refs: config.refs.rules(),
+            plugin_cap: config.plugins.cap(),
+            callback_base: base,
+            workspace_ref: file_uri(&data_dir.join("workspace")),
+            token_key,
+            publish_concurrency: PUBLISH_CONCURRENCY,
+        };
+        let engine = Engine::open(ports, settings).await?;
+        Ok(Self { engine, ledger, bus, listener, address, config })
+    }
+
+    /// The base URL of the bus.
+    pub fn bus_url(&self) -> String {
+        format!("http://{}/bus", self.address)
+    }
+}
+
+fn check(config: &Config) -> Result<(), StartError> {
+    let setting = |text: &str| Err(StartError::Setting(text.to_owned()));
+    match config.auth.mode {
+        AuthMode::Open if !config.listen.ip().is_loopback() => {
+            return Err(StartError::OpenToAll(config.listen));
+        }
+        AuthMode::Open => {}
+    }
+    let timing = &config.timing;
+    if timing.max_attempts == 0 {
+        return setting("timing.max_attempts is 0, so nothing could ever run: set at least 1");
+    }
+    if timing.sweep_interval_ms == 0 || timing.ack_timeout_ms == 0 || timing.lease_ms == 0 {
+        return setting("timing: sweep_interval_ms, ack_timeout_ms and lease_ms must be at least 1");
+    }
+    if config.refs.schemes.is_empty() {
+        return setting("refs.schemes is empty, so every command would be refused: name a scheme");
+    }
+    Ok(())
+}
+
+/// The data directory, made if need be, as an absolute path that can be written.
+fn usable(data_dir: &Path) -> Result<PathBuf, StartError> {
+    let fail = |source| StartError::DataDir { path: data_dir.to_owned(), source };
+    std::fs::create_dir_all(data_dir.join("workspace")).map_err(fail)?;
+    tempfile::tempfile_in(data_dir).map_err(fail)?;
+    data_dir.canonicalize().map_err(fail)
+}
+
+/// The key of the callback tokens, made on first use and readable by the owner alone.
+fn token_key(data_dir: &Path) -> Result<[u8; 32], StartError> {
+    let path = data_dir.join("callback.key");
+    let fail = |source| StartError::DataDir { path: path.clone(), source };
+    match std::fs::File::open(&path) {
+        Ok(mut file) => {
+            let mut text = Vec::new();
+            file.read_to_end(&mut text).map_err(fail)?;
+            text.try_into().map_err(|_| StartError::Key(path.display().to_string()))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let mut key = [0; 32];
+            getrandom::fill(&mut key).map_err(|error| fail(std::io::Error::other(error)))?;
+            let mut file = private_file(data_dir).map_err(fail)?;
+            file.write_all(&key).map_err(fail)?;
+            file.as_file().sync_all().map_err(fail)?;
+            file.persist(&path).map_err(|error| fail(error.error))?;
+            Ok(key)
+        }
+        Err(error) => Err(fail(error)),
+    }
+}
+
+/// A temporary file is readable by its owner alone, and stays so under its final name.
+fn private_file(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
+    tempfile::NamedTempFile::new_in(folder)
+}
+
+/// An absolute path as a `file` URI.
+pub fn file_uri(path: &Path) -> String {
+    url::Url::from_file_path(path).map_or_else(|()| format!("file://{}", path.display()), String::from)
+}

@@ -1,0 +1,92 @@
+//! The platform workers, made from the settings.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use lucius_platform::embedding::{self, Ingestion, Models};
+use lucius_platform::service::Service;
+use lucius_platform::sis::Intelligence;
+use lucius_platform::{bus, ocr, program, refs, worker};
+
+use crate::config::Config;
+
+/// The services that ship with the platform.
+pub const SHIPPED: [&str; 3] = ["platform-ocr", "platform-embedding", "platform-sis"];
+
+/// A shipped service by its name.
+///
+/// # Errors
+/// It is not one of [`SHIPPED`], or its settings cannot be used.
+pub fn service(name: &str, config: &Config, models: &Arc<Models>) -> anyhow::Result<Arc<dyn Service>> {
+    match name {
+        "platform-ocr" => {
+            let settings = ocr::Settings {
+                pages_at_once: config.worker.ocr_pages_at_once,
+                page_time_limit: Duration::from_millis(config.worker.ocr_page_ms),
+                ..ocr::Settings::default()
+            };
+            Ok(Arc::new(ocr::Service::new(settings)))
+        }
+        "platform-embedding" => {
+            Ok(Arc::new(Ingestion::new(Arc::clone(models), embedding::Settings::default())))
+        }
+        "platform-sis" => {
+            let key = config.sis.api_key()?;
+            Ok(Arc::new(Intelligence::new(Arc::clone(models), config.sis.clone(), key.as_ref())?))
+        }
+        other => anyhow::bail!(
+            "\"{other}\" is not a shipped service ({}): give a program after --",
+            SHIPPED.join(", ")
+        ),
+    }
+}
+
+/// A service whose work is done by a program.
+pub fn program_service(name: &str, command: &[String], config: &Config) -> anyhow::Result<Arc<dyn Service>> {
+    let (program, args) = command.split_first().context("give a program after --")?;
+    let args = args.iter().map(Into::into).collect();
+    let mut settings = program::Settings::new(name, PathBuf::from(program), args);
+    settings.time_limit = Duration::from_millis(config.worker.program_ms);
+    Ok(Arc::new(program::Service::new(settings)))
+}
+
+/// The models folder, which is only looked into when a model is needed.
+pub fn models(config: &Config) -> Arc<Models> {
+    Arc::new(Models::new(config.worker.models_dir.clone()))
+}
+
+/// What a worker needs to run. Files may be read below the data directory and `read_roots`, and written below the
+/// data directory and `write_roots`.
+///
+/// # Errors
+/// The bus's address is none.
+pub fn worker_config(config: &Config, bus_url: &str, data_dir: &Path) -> anyhow::Result<worker::Config> {
+    let bus = bus_url
+        .parse()
+        .with_context(|| format!("\"{bus_url}\" is no bus address; write --bus http://127.0.0.1:7420/bus"))?;
+    std::fs::create_dir_all(data_dir).with_context(|| {
+        format!("cannot use the data directory {}; choose another with --data-dir", data_dir.display())
+    })?;
+    let data_dir = data_dir.canonicalize()?;
+    let with_data = |roots: &[PathBuf]| {
+        let mut all = vec![data_dir.clone()];
+        all.extend_from_slice(roots);
+        all
+    };
+    Ok(worker::Config {
+        bus,
+        refs: refs::Settings {
+            read_roots: with_data(&config.worker.read_roots),
+            write_roots: with_data(&config.worker.write_roots),
+            max_bytes: config.worker.input_bytes,
+            temp_dir: data_dir.join("tmp"),
+        },
+        data_dir,
+        concurrency: config.worker.concurrency,
+        accept_ahead: 32,
+        timing: worker::Timing::default(),
+        authorization: Arc::new(bus::Anonymous),
+    })
+}
