@@ -84,16 +84,25 @@ fn lane() -> Lane {
 
 async fn publish(fixture: &dyn Fixture, messages: &[Message]) {
     for message in messages {
-        fixture.bus().publish(message).await.expect("the bus takes the message");
+        fixture
+            .bus()
+            .publish(message)
+            .await
+            .expect("the bus takes the message");
     }
 }
 
 async fn subscription(fixture: &dyn Fixture, service: &str) -> Box<dyn Subscription> {
-    fixture.subscription(lane(), &ServiceName::new(service)).await
+    fixture
+        .subscription(lane(), &ServiceName::new(service))
+        .await
 }
 
 async fn next(subscription: &dyn Subscription) -> Option<Received> {
-    subscription.peek_lock(Duration::ZERO).await.expect("the subscription answers")
+    subscription
+        .peek_lock(Duration::ZERO)
+        .await
+        .expect("the subscription answers")
 }
 
 async fn held(subscription: &dyn Subscription) -> Received {
@@ -101,11 +110,17 @@ async fn held(subscription: &dyn Subscription) -> Received {
 }
 
 async fn complete(subscription: &dyn Subscription, received: &Received) -> Settled {
-    subscription.complete(received).await.expect("the subscription answers")
+    subscription
+        .complete(received)
+        .await
+        .expect("the subscription answers")
 }
 
 async fn abandon(subscription: &dyn Subscription, received: &Received) -> Settled {
-    subscription.abandon(received).await.expect("the subscription answers")
+    subscription
+        .abandon(received)
+        .await
+        .expect("the subscription answers")
 }
 
 /// Body and id are those published, and it is the first delivery.
@@ -151,7 +166,10 @@ pub async fn a_lane_and_service_keep_their_order(fixture: &dyn Fixture) {
 /// While one holds it, nobody else gets it.
 pub async fn a_locked_message_is_hidden(fixture: &dyn Fixture) {
     publish(fixture, &[message("svc", 0)]).await;
-    let (one, other) = (subscription(fixture, "svc").await, subscription(fixture, "svc").await);
+    let (one, other) = (
+        subscription(fixture, "svc").await,
+        subscription(fixture, "svc").await,
+    );
     let received = held(&*one).await;
     assert_eq!(next(&*other).await, None);
     assert_eq!(abandon(&*one, &received).await, Settled::Done);
@@ -177,7 +195,10 @@ pub async fn a_completed_message_is_gone(fixture: &dyn Fixture) {
     let received = held(&*subscription).await;
     assert_eq!(complete(&*subscription, &received).await, Settled::Done);
     assert_eq!(next(&*subscription).await, None);
-    let dead = subscription.take_dead_letter().await.expect("the subscription answers");
+    let dead = subscription
+        .take_dead_letter()
+        .await
+        .expect("the subscription answers");
     assert_eq!(dead, None);
 }
 
@@ -186,7 +207,10 @@ pub async fn renewing_keeps_the_message(fixture: &dyn Fixture) {
     publish(fixture, &[message("svc", 0)]).await;
     let subscription = subscription(fixture, "svc").await;
     let received = held(&*subscription).await;
-    let renewed = subscription.renew(&received).await.expect("the subscription answers");
+    let renewed = subscription
+        .renew(&received)
+        .await
+        .expect("the subscription answers");
     assert_eq!(renewed, Settled::Done);
     assert_eq!(next(&*subscription).await, None);
     assert_eq!(complete(&*subscription, &received).await, Settled::Done);
@@ -201,7 +225,10 @@ pub async fn a_lost_lock_settles_nothing(fixture: &dyn Fixture) {
     let current = held(&*subscription).await;
     assert_eq!(complete(&*subscription, &lost).await, Settled::LockLost);
     assert_eq!(abandon(&*subscription, &lost).await, Settled::LockLost);
-    let renewed = subscription.renew(&lost).await.expect("the subscription answers");
+    let renewed = subscription
+        .renew(&lost)
+        .await
+        .expect("the subscription answers");
     assert_eq!(renewed, Settled::LockLost);
     assert_eq!(complete(&*subscription, &current).await, Settled::Done);
     assert_eq!(complete(&*subscription, &current).await, Settled::LockLost);
@@ -219,10 +246,19 @@ pub async fn a_message_nobody_completes_becomes_a_dead_letter(fixture: &dyn Fixt
         assert_eq!(abandon(&*subscription, &received).await, Settled::Done);
     }
     assert_eq!(held(&*subscription).await.message_id, good.message_id);
-    let dead = subscription.take_dead_letter().await.expect("the subscription answers");
+    let dead = subscription
+        .take_dead_letter()
+        .await
+        .expect("the subscription answers");
     let dead = dead.expect("the poison is there");
-    assert_eq!((dead.body, dead.message_id), (poison.body, poison.message_id));
-    let more = subscription.take_dead_letter().await.expect("the subscription answers");
+    assert_eq!(
+        (dead.body, dead.message_id),
+        (poison.body, poison.message_id)
+    );
+    let more = subscription
+        .take_dead_letter()
+        .await
+        .expect("the subscription answers");
     assert_eq!(more, None);
 }
 
@@ -245,25 +281,39 @@ pub async fn a_waiting_receiver_gets_what_arrives(fixture: &dyn Fixture) {
         subscription.peek_lock(UNTIL_IT_COMES),
         publish(fixture, std::slice::from_ref(&sent)),
     );
-    let received = received.expect("the subscription answers").expect("the message came");
+    let received = received
+        .expect("the subscription answers")
+        .expect("the message came");
     assert_eq!(received.message_id, sent.message_id);
 }
 
 /// Two messages wake two receivers, and what one gives back wakes another.
 pub async fn each_waiting_receiver_gets_its_own(fixture: &dyn Fixture) {
-    let (one, other) = (subscription(fixture, "svc").await, subscription(fixture, "svc").await);
+    let (one, other) = (
+        subscription(fixture, "svc").await,
+        subscription(fixture, "svc").await,
+    );
+    let sent = [message("svc", 0), message("svc", 1)];
     let (first, second, ()) = tokio::join!(
         one.peek_lock(UNTIL_IT_COMES),
         other.peek_lock(UNTIL_IT_COMES),
-        publish(fixture, &[message("svc", 0), message("svc", 1)]),
+        publish(fixture, &sent),
     );
-    let first = first.expect("the subscription answers").expect("a message came");
-    let second = second.expect("the subscription answers").expect("a message came");
+    let first = first
+        .expect("the subscription answers")
+        .expect("a message came");
+    let second = second
+        .expect("the subscription answers")
+        .expect("a message came");
     assert_ne!(first.message_id, second.message_id);
-    let (again, settled) =
-        tokio::join!(other.peek_lock(UNTIL_IT_COMES), abandon(&*one, &first));
-    let again = again.expect("the subscription answers").expect("it came back");
-    assert_eq!((again.message_id, settled), (first.message_id, Settled::Done));
+    let (again, settled) = tokio::join!(other.peek_lock(UNTIL_IT_COMES), abandon(&*one, &first));
+    let again = again
+        .expect("the subscription answers")
+        .expect("it came back");
+    assert_eq!(
+        (again.message_id, settled),
+        (first.message_id, Settled::Done)
+    );
 }
 
 /// An empty subscription is no error.
@@ -272,7 +322,10 @@ pub async fn a_receiver_of_nothing_gets_nothing(fixture: &dyn Fixture) {
     assert_eq!(next(&*subscription).await, None);
     let waited = subscription.peek_lock(Duration::from_millis(1)).await;
     assert_eq!(waited.expect("the subscription answers"), None);
-    let dead = subscription.take_dead_letter().await.expect("the subscription answers");
+    let dead = subscription
+        .take_dead_letter()
+        .await
+        .expect("the subscription answers");
     assert_eq!(dead, None);
 }
 

@@ -2,5 +2,6 @@
 //!
 //! Each case is a plain async function that panics with what is wrong.
 
+pub mod bus;
 pub mod ledger;
 pub mod plugin;
