@@ -162,6 +162,8 @@ pub enum Event {
 pub enum IgnoreReason {
     /// It says again what is known.
     Repeated,
+    /// An ACK or a heartbeat of an attempt whose RESULT is in.
+    Decided,
     /// A RESULT that contradicts the one that decided its attempt.
     Conflicting,
     /// Its attempt is not the current one.

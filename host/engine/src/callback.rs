@@ -17,7 +17,8 @@ use crate::drive::Driven;
 use crate::refusal::{Refusal, Violation};
 
 impl Engine {
-    /// Takes an ACK. True when it counts, or says again what counted; false when the job is over.
+    /// Takes an ACK. True when it counts, or says again what counted; false when the
+    /// attempt or its job is over.
     ///
     /// # Errors
     /// Why it does not count, or what is wrong with it.
@@ -151,7 +152,7 @@ impl Engine {
                 match reason {
                     // The answer is the one that the first of them got.
                     IgnoreReason::Repeated => Ok(true),
-                    IgnoreReason::JobTerminal => Ok(false),
+                    IgnoreReason::Decided | IgnoreReason::JobTerminal => Ok(false),
                     IgnoreReason::Stale => Err(Refusal::StaleAttempt),
                     IgnoreReason::Conflicting => Err(Refusal::CallbackConflict),
                 }

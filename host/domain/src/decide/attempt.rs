@@ -93,14 +93,14 @@ pub(super) fn ack(
             attempt_no: key.no,
             lease_expires_at,
         }]),
-        Phase::InProgress { .. }
-        | Phase::Settling { .. }
+        Phase::InProgress { .. } => Err(Rejection::Ignored(IgnoreReason::Repeated)),
+        Phase::Settling { .. }
         | Phase::Pending
         | Phase::Waiting { .. }
         | Phase::Succeeded
         | Phase::Skipped { .. }
         | Phase::FailedFinal
-        | Phase::Cancelled => Err(Rejection::Ignored(IgnoreReason::Repeated)),
+        | Phase::Cancelled => Err(Rejection::Ignored(IgnoreReason::Decided)),
     }
 }
 
@@ -133,7 +133,7 @@ pub(super) fn heartbeat(
         | Phase::Succeeded
         | Phase::Skipped { .. }
         | Phase::FailedFinal
-        | Phase::Cancelled => Err(Rejection::Ignored(IgnoreReason::Repeated)),
+        | Phase::Cancelled => Err(Rejection::Ignored(IgnoreReason::Decided)),
     }
 }
 
@@ -299,7 +299,7 @@ fn current_attempt(
             Ok((attempt, &state.phase))
         }
         _ if state.decided.iter().any(|decided| decided.key == key) => {
-            Err(Rejection::Ignored(IgnoreReason::Repeated))
+            Err(Rejection::Ignored(IgnoreReason::Decided))
         }
         _ => Err(Rejection::Ignored(IgnoreReason::Stale)),
     }
