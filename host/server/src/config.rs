@@ -45,6 +45,8 @@ pub struct Config {
     pub routing: Routing,
     /// The platform workers.
     pub worker: Worker,
+    /// The embedding service.
+    pub embedding: Embedding,
     /// The semantic service.
     pub sis: Sis,
     /// The log.
@@ -308,6 +310,9 @@ impl Default for Worker {
     }
 }
 
+/// The embedding service.
+pub type Embedding = lucius_platform::embedding::Settings;
+
 /// The semantic service.
 pub type Sis = lucius_platform::sis::Settings;
 
@@ -354,6 +359,7 @@ impl Default for Config {
             plugins: Plugins::default(),
             routing: Routing::default(),
             worker: Worker::default(),
+            embedding: Embedding::default(),
             sis: Sis::default(),
             log: Log::default(),
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use lucius_platform::embedding::{self, Ingestion, Models};
+use lucius_platform::embedding::{Ingestion, Models};
 use lucius_platform::service::Service;
 use lucius_platform::sis::Intelligence;
 use lucius_platform::{bus, ocr, program, refs, worker};
@@ -30,7 +30,7 @@ pub fn service(name: &str, config: &Config, models: &Arc<Models>) -> anyhow::Res
             Ok(Arc::new(ocr::Service::new(settings)))
         }
         "platform-embedding" => {
-            Ok(Arc::new(Ingestion::new(Arc::clone(models), embedding::Settings::default())))
+            Ok(Arc::new(Ingestion::new(Arc::clone(models), config.embedding.clone())))
         }
         "platform-sis" => {
             let key = config.sis.api_key()?;

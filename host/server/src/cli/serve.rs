@@ -105,9 +105,9 @@ async fn run(host: Host, stop: CancellationToken) -> Result<(), Failure> {
         ..http::Settings::default()
     };
     let api = http::Api::new(Arc::clone(&engine), Some(host.bus.router()), settings);
-    let served = http::serve(host.listener, api, signalled).await;
+    http::serve(host.listener, api, signalled).await;
     moving.abort();
-    served.map_err(Failure::from)
+    Ok(())
 }
 
 pub(super) async fn signal() {
