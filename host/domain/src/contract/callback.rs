@@ -126,13 +126,16 @@ pub struct WorkError {
 }
 
 impl WorkResult {
-    /// What the job needs to know of it.
+    /// What the job needs to know of it. A service that names only where it delivered its work has one artifact.
     pub fn report(self) -> Report {
         match self.status {
-            ResultStatus::Succeeded => Report::Succeeded {
-                artifact_refs: self.artifact_refs,
-                output_ref: self.output_ref,
-            },
+            ResultStatus::Succeeded => {
+                let mut artifact_refs = self.artifact_refs;
+                if artifact_refs.is_empty() {
+                    artifact_refs.extend(self.output_ref.clone());
+                }
+                Report::Succeeded { artifact_refs, output_ref: self.output_ref }
+            }
             ResultStatus::Failed => {
                 let error = self.error.unwrap_or_else(|| WorkError {
                     code: "UNSPECIFIED".to_owned(),
@@ -160,3 +163,22 @@ macro_rules! keyed {
     )*};
 }
 keyed!(Ack, Heartbeat, WorkResult);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_success_that_only_names_its_output_has_one_artifact() {
+        let result: WorkResult = serde_json::from_value(serde_json::json!({
+            "jobId": "018f0000-0000-7000-8000-000000000001", "stepId": "ocr", "attempt_no": 1,
+            "lease_id": "018f0000-0000-4000-8000-000000000002", "status": "SUCCEEDED",
+            "output_ref": "file:///out/ocr.txt",
+        }))
+        .expect("a RESULT");
+        let output = Ref::Uri("file:///out/ocr.txt".to_owned());
+        let expected =
+            Report::Succeeded { artifact_refs: vec![output.clone()], output_ref: Some(output) };
+        assert_eq!(result.report(), expected);
+    }
+}
