@@ -317,3 +317,16 @@ fn fault(error: &rusqlite::Error) -> Fault {
         Some(_) | None => Fault::Broken(error.to_string()),
     }
 }
+
+#[cfg(test)]
+impl Disk {
+    /// Lets every commit but the first fail, as a broken disk would.
+    pub(crate) fn failing_from_the_second_commit_on(self) -> Self {
+        let trigger = "CREATE TEMP TRIGGER broken BEFORE INSERT ON message \
+             WHEN (SELECT count(*) FROM message) > 0 BEGIN SELECT RAISE(ABORT, 'broken'); END";
+        self.connection
+            .execute_batch(trigger)
+            .expect("SQLite has temporary triggers");
+        self
+    }
+}

@@ -17,132 +17,19 @@ use lucius_ports::bus::Settled;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use crate::message::{Content, Row};
+use crate::index::entry::{Entry, Line, Lock, Queue};
+use crate::message::Row;
 use crate::settings::{Fault, Settings};
 use crate::stats;
+
+mod entry;
+
+pub(crate) use crate::index::entry::{Change, Delivery, Place, QueueId, Settle, Side, State};
 
 /// More subscriptions than any registry has services; it bounds what strangers can make by asking.
 const MAX_SUBSCRIPTIONS: usize = 4_096;
 /// Why the bus itself dead-letters, in Service Bus's words.
 const TOO_MANY_DELIVERIES: &str = "MaxDeliveryCountExceeded";
-
-/// One subscription of one topic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct QueueId(usize);
-
-/// The subscription proper, or its dead-letter queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Side {
-    Active,
-    Dead,
-}
-
-/// A line that receivers stand at.
-pub(crate) type Place = (QueueId, Side);
-
-/// What a settling call wants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Settle {
-    Complete,
-    Abandon,
-    /// The lock now ends then.
-    Renew(Instant),
-}
-
-/// What the file does not say yet about a message.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Change {
-    Keep {
-        delivery_count: u32,
-        dead_reason: Option<Arc<str>>,
-    },
-    Delete,
-}
-
-/// A message handed to a receiver.
-#[derive(Clone, Debug)]
-pub(crate) struct Delivery {
-    pub(crate) sequence: u64,
-    pub(crate) message_id: Arc<str>,
-    pub(crate) token: Uuid,
-    pub(crate) delivery_count: u32,
-    pub(crate) enqueued_at: i64,
-    pub(crate) dead_reason: Option<Arc<str>>,
-    /// Nothing when it has to be read from the file.
-    pub(crate) content: Option<Arc<Content>>,
-}
-
-/// Whether the bus can be used.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum State {
-    Open,
-    /// The last commit did not fit; the next may.
-    Full(String),
-    Broken(String),
-    Closing,
-}
-
-#[derive(Debug, Default)]
-struct Line {
-    waiting: BTreeSet<u64>,
-    locked: usize,
-    arrived: Arc<Notify>,
-}
-
-#[derive(Debug)]
-struct Queue {
-    lane: Lane,
-    service: Arc<str>,
-    active: Line,
-    dead: Line,
-    /// Ids of what is in the active line or locked from it: a second send of one of these is dropped.
-    ids: HashMap<Arc<str>, u64>,
-}
-
-impl Queue {
-    fn line(&mut self, side: Side) -> &mut Line {
-        match side {
-            Side::Active => &mut self.active,
-            Side::Dead => &mut self.dead,
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Lock {
-    token: Uuid,
-    /// Nothing while a receive-and-delete waits for its commit, which ends it either way.
-    until: Option<Instant>,
-}
-
-#[derive(Debug)]
-struct Entry {
-    queue: QueueId,
-    message_id: Arc<str>,
-    content: Option<Arc<Content>>,
-    bytes: usize,
-    enqueued_at: i64,
-    delivery_count: u32,
-    dead_reason: Option<Arc<str>>,
-    lock: Option<Lock>,
-}
-
-impl Entry {
-    fn side(&self) -> Side {
-        if self.dead_reason.is_some() {
-            Side::Dead
-        } else {
-            Side::Active
-        }
-    }
-
-    fn change(&self) -> Change {
-        Change::Keep {
-            delivery_count: self.delivery_count,
-            dead_reason: self.dead_reason.clone(),
-        }
-    }
-}
 
 /// The bus in memory.
 #[derive(Debug)]

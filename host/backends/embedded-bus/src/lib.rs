@@ -30,7 +30,7 @@ use lucius_domain::routing::Lane;
 use lucius_ports::clock::Clock;
 
 use crate::disk::Disk;
-use crate::index::{Delivery, Place, Side, State, lock_end};
+use crate::index::{Delivery, Index, Place, Side, State, lock_end};
 use crate::message::{Content, Outgoing};
 use crate::settings::Fault;
 use crate::shared::Shared;
@@ -90,6 +90,15 @@ impl EmbeddedBus {
             ));
         }
         let (disk, index) = Disk::open(path, &settings)?;
+        Self::start(disk, index, settings, clock)
+    }
+
+    fn start(
+        disk: Disk,
+        index: Index,
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Arc<Self>, Error> {
         let (asks, asked) = mpsc::channel();
         let flush_at = index.is_dirty().then(Instant::now);
         let shared = Arc::new(Shared::new(settings, clock, index, asks));
@@ -102,8 +111,8 @@ impl EmbeddedBus {
             shared: Arc::clone(&shared),
             flush_at,
         };
-        bus.start("bus-writer", move || writer.run(&asked))?;
-        bus.start("bus-locks", move || shared.watch_locks())?;
+        bus.spawn("bus-writer", move || writer.run(&asked))?;
+        bus.spawn("bus-locks", move || shared.watch_locks())?;
         Ok(bus)
     }
 
@@ -136,7 +145,7 @@ impl EmbeddedBus {
         self.shared.close();
     }
 
-    fn start(&self, name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), Error> {
+    fn spawn(&self, name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), Error> {
         let thread = std::thread::Builder::new()
             .name(name.to_owned())
             .spawn(work);
@@ -246,3 +255,6 @@ impl Drop for EmbeddedBus {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

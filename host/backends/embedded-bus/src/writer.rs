@@ -254,14 +254,21 @@ impl Writer {
             }
             index.next_sequence()
         };
-        let mut all = changes.clone();
-        all.extend(takes.iter().map(|take| (take.sequence, Change::Delete)));
-        let done = self.disk.commit(&Commit {
+        let mut with_takes = HashMap::new();
+        let all = if takes.is_empty() {
+            changes
+        } else {
+            with_takes.clone_from(changes);
+            with_takes.extend(takes.iter().map(|take| (take.sequence, Change::Delete)));
+            &with_takes
+        };
+        let commit = Commit {
             rows,
-            changes: &all,
+            changes: all,
             next_sequence,
             probe,
-        });
+        };
+        let done = self.disk.commit(&commit);
         if matches!(done, Err(Fault::Full(_))) && !changes.is_empty() {
             self.disk.commit(&Commit {
                 rows: &[],

@@ -19,11 +19,11 @@ use std::time::Duration;
 
 use lucius_domain::id::ServiceName;
 use lucius_domain::routing::Lane;
-use lucius_embedded_bus::Settings;
+use lucius_embedded_bus::{EmbeddedBus, Error, Settings};
 use lucius_ports::bus::Subscription as _;
 use reqwest::{Client, StatusCode};
 
-use crate::support::bus::open;
+use crate::support::bus::{StoppedClock, open};
 use crate::support::server::Server;
 
 mod support {
@@ -66,6 +66,12 @@ async fn a_killed_host_loses_nothing_it_answered() {
     for round in 0..ROUNDS {
         let host = Host::start(directory.path());
         let client = Client::new();
+        let second = EmbeddedBus::open(
+            &directory.path().join("bus.db"),
+            Settings::default(),
+            Arc::new(StoppedClock),
+        );
+        assert!(matches!(second, Err(Error::InUse { .. })), "{second:?}");
         let first = peek_lock(&client, &host.url).await;
         assert_eq!(
             first.is_some(),

@@ -1,7 +1,7 @@
 use bytes::Bytes;
 
 use super::*;
-use crate::message::Head;
+use crate::message::{Content, Head};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
