@@ -11,10 +11,12 @@
 
 pub mod create;
 pub mod differential;
+pub mod draft;
 pub mod due;
 pub mod generations;
 pub mod history;
 pub mod list;
+pub mod moves;
 pub mod play;
 pub mod reopen;
 

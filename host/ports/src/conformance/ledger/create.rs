@@ -19,7 +19,6 @@ pub async fn a_created_job_loads_back_whole(ledger: Arc<dyn Ledger>) {
     assert_eq!(*job.spec, *draft.spec());
     assert_eq!(job.progress.version, Version(1));
     let id = play.id(START);
-    let id = play.id(START);
     let decisions = vec![
         (0, decision(Function::Validate)),
         (2, decision(Function::Validate)),

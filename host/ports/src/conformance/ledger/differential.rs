@@ -158,11 +158,8 @@ impl Pair {
 
     /// Commits the first of some random moves that is possible; now and then on a version of the past.
     async fn commit(&mut self) -> Answers {
-        let mut base = self
-            .left
-            .load(self.known())
-            .await
-            .expect("both ledgers work");
+        let known = self.known();
+        let mut base = self.left.load(known).await.expect("both ledgers work");
         if self.dice.below(10) == 0 && !self.past.is_empty() {
             base = Some(Arc::clone(self.dice.pick(&self.past)));
         }

@@ -25,7 +25,6 @@ async fn mixed(play: &Play) -> Vec<Arc<Job>> {
             steps: 1,
             created_at: START.plus_ms(number),
             lane: lane(number / 6),
-            ..Draft::default()
         };
         let job = play.create(&draft).await;
         let moves: &[Move] = match number % 6 {
