@@ -17,15 +17,26 @@ pub(crate) const MAX_TABLE_ELEMENTS: usize = 65_536;
 /// Stack of a guest, in bytes; the threads that run guests have far more.
 pub(crate) const GUEST_STACK_BYTES: usize = 512 << 10;
 
-/// How much of a used instance's memory is wiped in place; beyond it pages go back to the system. Where the kernel
-/// can say which pages were touched, only those are wiped.
-const KEEP_RESIDENT_BYTES: usize = 1 << 20;
+/// How much of a used instance's memory is wiped in place instead of given back to the system, where the kernel can
+/// say which pages were touched (Linux 6.7). Where it cannot, all of it would have to be wiped: giving back is cheaper.
+const KEEP_RESIDENT_BYTES: usize = 4 << 20;
 
 /// An engine for `instances` guests at once, each with at most `memory_bytes` of memory.
 ///
 /// # Errors
 /// When this machine cannot run it, for example because address space is limited.
 pub(crate) fn start(instances: u32, memory_bytes: usize) -> wasmtime::Result<Engine> {
+    let mut pool = pool(instances, memory_bytes);
+    pool.pagemap_scan(Enabled::Yes)
+        .linear_memory_keep_resident(KEEP_RESIDENT_BYTES);
+    engine(&pool).or_else(|_| {
+        pool.pagemap_scan(Enabled::No)
+            .linear_memory_keep_resident(0);
+        engine(&pool)
+    })
+}
+
+fn engine(pool: &PoolingAllocationConfig) -> wasmtime::Result<Engine> {
     let mut config = Config::new();
     config
         .epoch_interruption(true)
@@ -49,7 +60,7 @@ pub(crate) fn start(instances: u32, memory_bytes: usize) -> wasmtime::Result<Eng
         .wasm_component_model_fixed_length_lists(false)
         .wasm_component_model_implements(false)
         .wasm_backtrace_max_frames(None)
-        .allocation_strategy(pool(instances, memory_bytes));
+        .allocation_strategy(pool.clone());
     Engine::new(&config)
 }
 
@@ -68,8 +79,6 @@ fn pool(instances: u32, memory_bytes: usize) -> PoolingAllocationConfig {
         .max_memory_size(memory_bytes)
         .max_component_instance_size(4 << 20)
         .max_core_instance_size(4 << 20)
-        .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
-        .table_keep_resident(16 << 10)
-        .pagemap_scan(Enabled::Auto);
+        .table_keep_resident(16 << 10);
     pool
 }

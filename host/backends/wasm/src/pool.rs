@@ -68,6 +68,8 @@ struct Lanes {
     /// Lanes that have work and may have another thread, each once.
     turn: VecDeque<Digest>,
     waiting: usize,
+    /// Threads that sleep; waking is a system call, so nobody is woken in vain.
+    idle: usize,
     stopped: bool,
 }
 
@@ -157,8 +159,9 @@ impl Shared {
         }
         lane.tasks.push_back(task);
         lanes.waiting += 1;
-        if self.queue_up(&mut lanes, digest) {
-            drop(lanes);
+        let wake = self.queue_up(&mut lanes, digest) && lanes.idle > 0;
+        drop(lanes);
+        if wake {
             self.work.notify_one();
         }
         Ok(())
@@ -188,10 +191,12 @@ impl Shared {
             if let Some(taken) = self.next(&mut lanes) {
                 return Some(taken);
             }
+            lanes.idle += 1;
             lanes = self
                 .work
                 .wait(lanes)
                 .unwrap_or_else(PoisonError::into_inner);
+            lanes.idle -= 1;
         }
     }
 
@@ -202,7 +207,7 @@ impl Shared {
         let task = lane.tasks.pop_front()?;
         lane.running += 1;
         lanes.waiting = lanes.waiting.saturating_sub(1);
-        if self.queue_up(lanes, digest) {
+        if self.queue_up(lanes, digest) && lanes.idle > 0 {
             self.work.notify_one();
         }
         Some((digest, task))
