@@ -1,0 +1,306 @@
+//! A running program: started, killed, started again on the same data, and never left behind.
+
+use std::ffi::OsString;
+use std::fs::OpenOptions;
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use tempfile::TempDir;
+
+use crate::client::Client;
+use crate::worker::Worker;
+use crate::{places, wait};
+
+/// What a host is started with; the same again after it was killed.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    verb: &'static str,
+    registry: PathBuf,
+    settings: Vec<(String, String)>,
+}
+
+impl Setup {
+    /// The host alone.
+    pub fn serve() -> Self {
+        Self {
+            verb: "serve",
+            registry: places::registry(),
+            settings: Vec::new(),
+        }
+    }
+
+    /// The host and the platform's workers.
+    pub fn dev() -> Self {
+        Self {
+            verb: "dev",
+            ..Self::serve()
+        }
+    }
+
+    /// The host alone, with waits of milliseconds where the defaults are minutes, and an ACK time-out that no
+    /// worker of a test misses unless it means to.
+    pub fn quick() -> Self {
+        Self::serve()
+            .with("TIMING_RETRY_BACKOFF_MS", "[20, 20, 20]")
+            .with("TIMING_DISPATCH_BACKOFF_MS", "[20, 20, 20]")
+            .with("TIMING_SWEEP_INTERVAL_MS", 10)
+    }
+
+    /// Sets `LUCIUS_<name>`.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl ToString) -> Self {
+        self.settings
+            .push((format!("LUCIUS_{name}"), value.to_string()));
+        self
+    }
+
+    /// Takes another registry.
+    #[must_use]
+    pub fn registry(mut self, folder: &Path) -> Self {
+        self.registry = folder.to_owned();
+        self
+    }
+
+    /// Starts it on fresh data.
+    ///
+    /// # Panics
+    /// It does not become ready.
+    pub async fn start(self) -> Host {
+        let folder = TempDir::new().unwrap_or_else(|error| panic!("no temporary folder: {error}"));
+        let process = Process::start(&self, folder.path(), "127.0.0.1:0").await;
+        let process = process.unwrap_or_else(|why| panic!("the host does not start: {why}"));
+        Host {
+            process,
+            setup: self,
+            folder,
+        }
+    }
+
+    fn command(&self, folder: &Path, listen: &str) -> Command {
+        let mut command = Command::new(places::program());
+        command.args([
+            self.verb,
+            "--listen",
+            listen,
+            "--data-dir",
+            "data",
+            "--registry",
+        ]);
+        command.arg(&self.registry).current_dir(folder);
+        let of_surroundings = |name: &OsString| name.to_string_lossy().starts_with("LUCIUS_");
+        for (name, _) in std::env::vars_os().filter(|(name, _)| of_surroundings(name)) {
+            command.env_remove(name);
+        }
+        command.envs(self.settings.iter().map(|(name, value)| (name, value)));
+        command
+    }
+}
+
+/// A running host. Dropping it kills it and removes its data.
+#[derive(Debug)]
+pub struct Host {
+    // Before the folder, so that nothing writes there any more when that goes.
+    process: Process,
+    setup: Setup,
+    folder: TempDir,
+}
+
+impl Host {
+    /// The base URL.
+    pub fn url(&self) -> &str {
+        &self.process.url
+    }
+
+    /// The folder that it runs in; its data is below.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// A client of its own connections.
+    pub fn client(&self) -> Client {
+        Client::new(self.url())
+    }
+
+    /// A worker of a service.
+    pub fn worker(&self, service: &str) -> Worker {
+        Worker::new(&self.client(), service)
+    }
+
+    /// All it has printed and logged, over all its starts.
+    pub fn output(&self) -> String {
+        let log = std::fs::read_to_string(log(self.folder.path())).unwrap_or_default();
+        let said = self
+            .process
+            .said
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        format!("{said}{log}")
+    }
+
+    /// SIGKILL, and nothing is tidied up.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Starts it again on the same data and the same address, since directives that are out name that address.
+    ///
+    /// # Panics
+    /// It does not become ready.
+    pub async fn start_again(&mut self) {
+        self.process.kill();
+        let listen = self.url().trim_start_matches("http://").to_owned();
+        let (setup, folder) = (&self.setup, self.folder.path());
+        // Somebody's outgoing connection may sit on the port for a moment.
+        let again = async || Process::start(setup, folder, &listen).await.ok();
+        let process = wait::until("the host on its old address", again).await;
+        self.process = process;
+    }
+
+    /// SIGKILL, then a start on the same data.
+    pub async fn crash(&mut self) {
+        self.kill();
+        self.start_again().await;
+    }
+
+    /// SIGTERM, then its end.
+    ///
+    /// # Panics
+    /// It does not end.
+    pub async fn terminate(&mut self) -> ExitStatus {
+        signal("-TERM", self.process.child.id());
+        self.process.ended().await
+    }
+}
+
+/// A program that runs beside a host, such as a worker. Dropping it kills it.
+#[derive(Debug)]
+pub struct Beside {
+    process: Process,
+}
+
+impl Beside {
+    /// Starts `lucius ARGS` in a folder and waits until it says that it is ready.
+    ///
+    /// # Panics
+    /// It does not become ready.
+    pub async fn start(folder: &Path, args: &[&str]) -> Self {
+        let mut command = Command::new(places::program());
+        command.args(args).current_dir(folder);
+        let process = Process::run(command, &folder.join("beside.log")).await;
+        Self {
+            process: process.unwrap_or_else(|why| panic!("it does not start: {why}")),
+        }
+    }
+
+    /// SIGTERM, then its end.
+    ///
+    /// # Panics
+    /// It does not end.
+    pub async fn terminate(mut self) -> ExitStatus {
+        signal("-TERM", self.process.child.id());
+        self.process.ended().await
+    }
+}
+
+/// Signals one process by its id.
+fn signal(name: &str, pid: u32) {
+    let sent = Command::new("kill").args([name, &pid.to_string()]).status();
+    assert!(
+        sent.is_ok_and(|status| status.success()),
+        "process {pid} cannot be signalled"
+    );
+}
+
+fn log(folder: &Path) -> PathBuf {
+    folder.join("host.log")
+}
+
+/// A child process that is killed when it is dropped.
+#[derive(Debug)]
+struct Process {
+    child: Child,
+    url: String,
+    said: Arc<Mutex<String>>,
+}
+
+impl Process {
+    async fn start(setup: &Setup, folder: &Path, listen: &str) -> Result<Self, String> {
+        Self::run(setup.command(folder, listen), &log(folder)).await
+    }
+
+    /// Runs the command until it has said `ready`.
+    async fn run(mut command: Command, log: &Path) -> Result<Self, String> {
+        let errors = OpenOptions::new().create(true).append(true).open(log);
+        let errors = errors.map_err(|error| error.to_string())?;
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(errors);
+        let mut child = command.spawn().map_err(|error| error.to_string())?;
+        let output = child.stdout.take();
+        let mut process = Self {
+            child,
+            url: String::new(),
+            said: Arc::default(),
+        };
+        if let Some(output) = output {
+            process.listen_to(output);
+        }
+        let since = Instant::now();
+        loop {
+            let said = process
+                .said
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone();
+            if said.lines().any(|line| line == "ready") {
+                let api = said.lines().find_map(|line| line.strip_prefix("api "));
+                process.url = api.unwrap_or_default().trim().to_owned();
+                return Ok(process);
+            }
+            if process
+                .child
+                .try_wait()
+                .is_ok_and(|status| status.is_some())
+                || since.elapsed() > wait::PATIENCE
+            {
+                return Err(std::fs::read_to_string(log).unwrap_or_default());
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Keeps what it prints, for as long as it runs.
+    fn listen_to(&self, output: ChildStdout) {
+        let said = Arc::clone(&self.said);
+        std::thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
+                said.push_str(&line);
+                said.push('\n');
+            }
+        });
+    }
+
+    async fn ended(&mut self) -> ExitStatus {
+        wait::until("the end of the process", async || {
+            self.child.try_wait().ok().flatten()
+        })
+        .await
+    }
+
+    fn kill(&mut self) {
+        // It may have ended by itself; there is nothing left to do then.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}

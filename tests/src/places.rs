@@ -1,0 +1,57 @@
+//! Where the things are that a test needs and does not make itself.
+
+use std::path::{Path, PathBuf};
+
+/// Names another program to test than the one of this workspace's release build.
+const PROGRAM_VARIABLE: &str = "LUCIUS_BIN";
+
+/// The workspace.
+pub fn workspace() -> PathBuf {
+    let below = Path::new(env!("CARGO_MANIFEST_DIR"));
+    below.parent().unwrap_or(below).to_owned()
+}
+
+/// The built program.
+///
+/// # Panics
+/// It is not there; the text says how to make it.
+pub fn program() -> PathBuf {
+    let named = std::env::var_os(PROGRAM_VARIABLE).map(PathBuf::from);
+    present(named.unwrap_or_else(|| target().join("release/lucius")))
+}
+
+/// The registry as the project builds it.
+///
+/// # Panics
+/// It is not built; the text says how to do that.
+pub fn registry() -> PathBuf {
+    let folder = workspace().join("registry");
+    present(folder.join("registry.json"));
+    folder
+}
+
+/// A document that the OCR tests keep.
+pub fn document(name: &str) -> PathBuf {
+    present(workspace().join("platform/tests/fixtures").join(name))
+}
+
+/// A file of these tests.
+pub fn fixture(name: &str) -> PathBuf {
+    present(workspace().join("tests/tests/fixtures").join(name))
+}
+
+fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(
+        || workspace().join("target"),
+        |folder| workspace().join(folder),
+    )
+}
+
+fn present(path: PathBuf) -> PathBuf {
+    assert!(
+        path.is_file(),
+        "{} is missing: run cargo xtask test, which builds what the tests need",
+        path.display()
+    );
+    path
+}

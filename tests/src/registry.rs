@@ -1,0 +1,107 @@
+//! Copies of the registry, to be changed and broken.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use tempfile::TempDir;
+
+use crate::places;
+
+/// The registry in a folder of its own.
+#[derive(Debug)]
+pub struct Copied {
+    folder: TempDir,
+    /// What registry.json says, once it is written.
+    pub manifest: Value,
+}
+
+impl Copied {
+    /// A copy of the registry as it was built.
+    ///
+    /// # Errors
+    /// A file cannot be copied.
+    pub fn new() -> anyhow::Result<Self> {
+        let built = places::registry();
+        let folder = TempDir::new()?;
+        let manifest: Value =
+            serde_json::from_str(&fs::read_to_string(built.join("registry.json"))?)?;
+        let copy = Self { folder, manifest };
+        fs::create_dir(copy.path().join("components"))?;
+        for plugin in copy.manifest["plugins"].as_array().into_iter().flatten() {
+            let component = plugin["component"].as_str().unwrap_or_default();
+            fs::copy(built.join(component), copy.path().join(component))?;
+        }
+        copy.write()?;
+        Ok(copy)
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Writes the manifest as it is now.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write(&self) -> anyhow::Result<()> {
+        Ok(fs::write(
+            self.path().join("registry.json"),
+            self.manifest.to_string(),
+        )?)
+    }
+
+    /// The component of a plugin.
+    pub fn component(&mut self, id: &str) -> PathBuf {
+        let component = self.plugin(id)["component"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        self.path().join(component)
+    }
+
+    /// Puts other bytes in a component's place, under their own digest, and writes the manifest.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub fn replace(&mut self, id: &str, bytes: &[u8]) -> anyhow::Result<()> {
+        let digest: String = Sha256::digest(bytes)
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        let component = format!("components/{digest}.wasm");
+        fs::write(self.path().join(&component), bytes)?;
+        let plugin = self.plugin(id);
+        plugin["sha256"] = digest.into();
+        plugin["component"] = component.into();
+        self.write()
+    }
+
+    /// The entry of a plugin.
+    ///
+    /// # Panics
+    /// There is none.
+    pub fn plugin(&mut self, id: &str) -> &mut Value {
+        let plugins = self.manifest["plugins"].as_array_mut();
+        let entry = plugins.and_then(|list| list.iter_mut().find(|plugin| plugin["id"] == id));
+        entry.unwrap_or_else(|| panic!("the registry has no plugin {id}"))
+    }
+
+    /// Adds a protocol of one step that no plugin decides about, and writes the manifest.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn add_plain_step(&mut self, request_type: &str, service: &str) -> anyhow::Result<()> {
+        let step_id = request_type.to_lowercase();
+        if let Some(protocols) = self.manifest["protocols"].as_array_mut() {
+            protocols.push(serde_json::json!({
+                "protocol_id": format!("{step_id}.v1"),
+                "request_types": [request_type],
+                "steps": [{ "step_id": step_id, "step_type": request_type, "service": service }],
+            }));
+        }
+        self.write()
+    }
+}
