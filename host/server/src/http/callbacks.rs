@@ -1,0 +1,103 @@
+//! What services say back about an attempt.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::http::HeaderMap;
+use axum::http::header::AUTHORIZATION;
+use lucius_domain::contract::CallbackKind;
+
+use super::problem::Problem;
+use super::views::CallbackView;
+use super::{Shared, body, query, to_the_end};
+
+type Answer = Result<Json<CallbackView>, Problem>;
+
+/// Say that a directive has arrived
+#[utoipa::path(
+    post, path = "/v1/callbacks/ack", operation_id = "ack", tag = "callbacks",
+    request_body = ref("#/components/schemas/Ack"), security(("callback_token" = [])),
+    responses(
+        (status = 200, description = "It is durable, or known already", body = CallbackView),
+        (status = 400, description = "INVALID_JSON"), (status = 401, description = "TOKEN_MISSING"),
+        (status = 403, description = "TOKEN_REFUSED"), (status = 404, description = "JOB_NOT_FOUND"),
+        (status = 409, description = "STALE_ATTEMPT"), (status = 413, description = "BODY_TOO_LARGE"),
+        (status = 415, description = "UNSUPPORTED_MEDIA_TYPE"), (status = 422, description = "INVALID_CALLBACK"),
+        (status = 503, description = "LEDGER_UNAVAILABLE, CONTENDED; send it again"),
+    )
+)]
+pub(super) async fn ack(State(shared): State<Arc<Shared>>, request: Request) -> Answer {
+    take(&shared, CallbackKind::Ack, request).await
+}
+
+/// Say that work goes on, and renew the lease
+#[utoipa::path(
+    post, path = "/v1/callbacks/heartbeat", operation_id = "heartbeat", tag = "callbacks",
+    request_body = ref("#/components/schemas/Heartbeat"), security(("callback_token" = [])),
+    responses(
+        (status = 200, description = "The lease runs anew, or the job is over", body = CallbackView),
+        (status = 400, description = "INVALID_JSON"), (status = 401, description = "TOKEN_MISSING"),
+        (status = 403, description = "TOKEN_REFUSED"), (status = 404, description = "JOB_NOT_FOUND"),
+        (status = 409, description = "STALE_ATTEMPT"), (status = 413, description = "BODY_TOO_LARGE"),
+        (status = 415, description = "UNSUPPORTED_MEDIA_TYPE"), (status = 422, description = "INVALID_CALLBACK"),
+        (status = 503, description = "LEDGER_UNAVAILABLE, CONTENDED; send it again"),
+    )
+)]
+pub(super) async fn heartbeat(State(shared): State<Arc<Shared>>, request: Request) -> Answer {
+    take(&shared, CallbackKind::Heartbeat, request).await
+}
+
+/// Say how an attempt ended
+///
+/// The RESULT, the activation of the next step and its directive are one commit.
+#[utoipa::path(
+    post, path = "/v1/callbacks/result", operation_id = "result", tag = "callbacks",
+    request_body = ref("#/components/schemas/Result"), security(("callback_token" = [])),
+    responses(
+        (status = 200, description = "It is durable, or known already", body = CallbackView),
+        (status = 400, description = "INVALID_JSON"), (status = 401, description = "TOKEN_MISSING"),
+        (status = 403, description = "TOKEN_REFUSED"), (status = 404, description = "JOB_NOT_FOUND"),
+        (status = 409, description = "STALE_ATTEMPT, CALLBACK_CONFLICT"),
+        (status = 413, description = "BODY_TOO_LARGE"),
+        (status = 415, description = "UNSUPPORTED_MEDIA_TYPE"), (status = 422, description = "INVALID_CALLBACK"),
+        (status = 503, description = "LEDGER_UNAVAILABLE, CONTENDED; send it again"),
+    )
+)]
+pub(super) async fn result(State(shared): State<Arc<Shared>>, request: Request) -> Answer {
+    take(&shared, CallbackKind::Result, request).await
+}
+
+async fn take(shared: &Shared, kind: CallbackKind, request: Request) -> Answer {
+    let outcome = bring(shared, kind, request).await;
+    let label = match &outcome {
+        Ok(true) => "applied",
+        Ok(false) => "ignored",
+        Err(problem) => problem.code(),
+    };
+    shared.metrics.callback(kind, label);
+    outcome.map(|applied| Json(CallbackView { applied }))
+}
+
+async fn bring(shared: &Shared, kind: CallbackKind, request: Request) -> Result<bool, Problem> {
+    query::none(request.uri().query())?;
+    let token = bearer(request.headers());
+    let callback = body::json(request, shared.body()).await?;
+    let engine = Arc::clone(&shared.engine);
+    let applied = to_the_end(async move {
+        let token = token.as_deref();
+        match kind {
+            CallbackKind::Ack => engine.ack(callback, token).await,
+            CallbackKind::Heartbeat => engine.heartbeat(callback, token).await,
+            CallbackKind::Result => engine.result(callback, token).await,
+        }
+    });
+    Ok(applied.await??)
+}
+
+/// The token of `Authorization: Bearer <token>`; another scheme is as good as none.
+fn bearer(headers: &HeaderMap) -> Option<String> {
+    let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| token.to_owned())
+}

@@ -1,0 +1,56 @@
+//! Submitting commands.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::http::header::LOCATION;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use lucius_engine::accept::Accepted;
+
+use super::problem::Problem;
+use super::views::AcceptedView;
+use super::{Shared, body, query, to_the_end};
+
+/// Submit a command
+///
+/// The answer comes once the job is durable. The same command again, or the same `idempotency_key`, gives the same
+/// job and creates nothing.
+#[utoipa::path(
+    post, path = "/v1/commands", operation_id = "submit", tag = "jobs",
+    request_body = ref("#/components/schemas/CommandEnvelope"),
+    responses(
+        (status = 202, description = "The job is durable", body = AcceptedView,
+         headers(("Location" = String, description = "The job: `/v1/jobs/{jobId}`"))),
+        (status = 400, description = "INVALID_JSON, UNSUPPORTED_REQUEST_TYPE, DOC_ID_REQUIRED"),
+        (status = 408, description = "REQUEST_TIMEOUT"),
+        (status = 409, description = "IDEMPOTENCY_KEY_REUSED"),
+        (status = 413, description = "BODY_TOO_LARGE"),
+        (status = 415, description = "UNSUPPORTED_MEDIA_TYPE"),
+        (status = 422, description = "INVALID_ENVELOPE, INVALID_PAYLOAD, REF_NOT_ALLOWED, ROUTE_REJECTED"),
+        (status = 429, description = "TENANT_LIMIT, LANE_LIMIT, GLOBAL_LIMIT; see Retry-After"),
+        (status = 503, description = "PLUGIN_FAULT, LEDGER_UNAVAILABLE, DRAINING, CONTENDED; see Retry-After"),
+    )
+)]
+pub(super) async fn submit(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+    match accept(&shared, request).await {
+        Ok(accepted) => {
+            shared.metrics.job_accepted(accepted.duplicate);
+            let location = format!("/v1/jobs/{}", accepted.job.id);
+            let view = AcceptedView::from(&accepted);
+            (StatusCode::ACCEPTED, [(LOCATION, location)], Json(view)).into_response()
+        }
+        Err(problem) => {
+            shared.metrics.job_refused(problem.code());
+            problem.into_response()
+        }
+    }
+}
+
+async fn accept(shared: &Shared, request: Request) -> Result<Accepted, Problem> {
+    query::none(request.uri().query())?;
+    let command = body::json(request, shared.body()).await?;
+    let engine = Arc::clone(&shared.engine);
+    Ok(to_the_end(async move { engine.accept(command).await }).await??)
+}

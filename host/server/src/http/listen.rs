@@ -1,0 +1,142 @@
+//! The accept loop.
+//!
+//! Why not `axum::serve`: it sets no timer, so a client that sends its request's head one byte at a time holds a
+//! connection for ever. Here the head has a time and a size, the number of connections is bounded (more wait in the
+//! kernel), and no error of accepting ends the loop: with every descriptor in use it waits and tries again.
+//!
+//! Stopping is graceful: nothing new is accepted, idle connections are closed, requests under way end and their
+//! connections with them; what is left at the deadline is cut.
+
+use std::future::Future;
+use std::io::{self, ErrorKind};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use super::Settings;
+
+/// The most a request's head may have, in bytes; longer is answered 431.
+const HEAD_BYTES: usize = 32 << 10;
+/// The first wait after accepting failed; each one after it is twice as long, up to the longest.
+const FIRST_WAIT: Duration = Duration::from_millis(10);
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+/// Serves until the future ends, then stops as the module says. `closing` is cancelled first, for what would not end
+/// by itself.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    settings: &Settings,
+    closing: &CancellationToken,
+    until: impl Future<Output = ()>,
+) {
+    let all = u32::try_from(settings.connections).unwrap_or(u32::MAX).max(1);
+    let places = Arc::new(Semaphore::new(usize::try_from(all).unwrap_or(usize::MAX)));
+    let serving = Serving {
+        protocol: protocol(settings.head_timeout),
+        router,
+        closing: closing.clone(),
+        cut: CancellationToken::new(),
+    };
+    let mut until = pin!(until);
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut until => break,
+            (stream, place) = next(&listener, &places) => {
+                let serving = serving.clone();
+                tokio::spawn(async move {
+                    serving.connection(stream).await;
+                    drop(place);
+                });
+            }
+        }
+    }
+    drop(listener);
+    closing.cancel();
+    // Every place is free again once every connection is closed.
+    if tokio::time::timeout(settings.drain, places.acquire_many(all)).await.is_err() {
+        let open = usize::try_from(all).unwrap_or(usize::MAX) - places.available_permits();
+        tracing::warn!(connections = open, "cut at the deadline; nothing that was answered is lost");
+        serving.cut.cancel();
+    }
+}
+
+fn protocol(head_timeout: Duration) -> http1::Builder {
+    let mut protocol = http1::Builder::new();
+    protocol
+        .timer(TokioTimer::new())
+        .header_read_timeout(head_timeout)
+        .max_buf_size(HEAD_BYTES);
+    protocol
+}
+
+/// The next connection, once there is a place for it.
+async fn next(listener: &TcpListener, places: &Arc<Semaphore>) -> (TcpStream, OwnedSemaphorePermit) {
+    let Ok(place) = Arc::clone(places).acquire_owned().await else {
+        // The semaphore is never closed.
+        return std::future::pending().await;
+    };
+    let mut wait = FIRST_WAIT;
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => return (stream, place),
+            Err(error) if is_the_clients(&error) => {
+                tracing::debug!(%error, "a client was gone before it was accepted");
+            }
+            Err(error) => {
+                tracing::error!(%error, ?wait, "connections cannot be accepted; trying again");
+                tokio::time::sleep(wait).await;
+                wait = (wait * 2).min(LONGEST_WAIT);
+            }
+        }
+    }
+}
+
+/// True when only that one connection is concerned.
+fn is_the_clients(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::ConnectionRefused
+    )
+}
+
+#[derive(Clone)]
+struct Serving {
+    protocol: http1::Builder,
+    router: Router,
+    closing: CancellationToken,
+    cut: CancellationToken,
+}
+
+impl Serving {
+    async fn connection(self, stream: TcpStream) {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a connection stays without TCP_NODELAY");
+        }
+        let service = TowerToHyperService::new(self.router);
+        let mut connection = pin!(self.protocol.serve_connection(TokioIo::new(stream), service));
+        let outcome = tokio::select! {
+            outcome = connection.as_mut() => outcome,
+            () = self.closing.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                tokio::select! {
+                    outcome = connection => outcome,
+                    () = self.cut.cancelled() => return,
+                }
+            }
+        };
+        if let Err(error) = outcome {
+            // Clients that hang up or time out are everyday.
+            tracing::debug!(%error, "a connection ended early");
+        }
+    }
+}

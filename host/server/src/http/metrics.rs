@@ -1,0 +1,228 @@
+//! What the host counts, for Prometheus.
+//!
+//! Every label has a bounded set of values: routes as the router has them, codes and kinds of this program's own,
+//! lanes. Tenants and job ids are no labels.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse as _, Response};
+use lucius_domain::contract::CallbackKind;
+use lucius_engine::Engine;
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::Shared;
+use super::problem::Problem;
+
+/// Upper bounds of the latency buckets, in seconds.
+const LATENCIES: [f64; 12] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AcceptedLabels {
+    duplicate: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CodeLabels {
+    code: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CallbackLabels {
+    kind: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    method: &'static str,
+    route: String,
+    status: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RouteLabels {
+    method: &'static str,
+    route: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ModeLabels {
+    mode: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LaneLabels {
+    lane: u8,
+}
+
+/// A gauge of a number that is never negative.
+type Level = Gauge<u64, AtomicU64>;
+type Latencies = Family<RouteLabels, Histogram, fn() -> Histogram>;
+
+/// The metrics of one host.
+pub struct Metrics {
+    registry: Mutex<Registry>,
+    accepted: Family<AcceptedLabels, Counter>,
+    refused: Family<CodeLabels, Counter>,
+    callbacks: Family<CallbackLabels, Counter>,
+    requests: Family<RequestLabels, Counter>,
+    latencies: Latencies,
+    in_flight: Family<ModeLabels, Level>,
+    tenants: Level,
+    backlog: Family<LaneLabels, Level>,
+    generation: Level,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// Nothing counted yet.
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("lucius");
+        let metrics = Self {
+            registry: Mutex::default(),
+            accepted: Family::default(),
+            refused: Family::default(),
+            callbacks: Family::default(),
+            requests: Family::default(),
+            latencies: Family::new_with_constructor(|| Histogram::new(LATENCIES)),
+            in_flight: Family::default(),
+            tenants: Level::default(),
+            backlog: Family::default(),
+            generation: Level::default(),
+        };
+        let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "The program that runs", build);
+        registry.register(
+            "jobs_accepted",
+            "Commands that were accepted, by whether they were before",
+            metrics.accepted.clone(),
+        );
+        registry.register(
+            "jobs_refused",
+            "Commands that were refused, by code",
+            metrics.refused.clone(),
+        );
+        registry.register(
+            "callbacks",
+            "Callbacks, by kind and by what became of them: applied, ignored, or a code",
+            metrics.callbacks.clone(),
+        );
+        registry.register(
+            "http_requests",
+            "HTTP requests, by route and status",
+            metrics.requests.clone(),
+        );
+        registry.register_with_unit(
+            "http_request_duration",
+            "Time from a request's head to its answer's head, by route",
+            Unit::Seconds,
+            metrics.latencies.clone(),
+        );
+        registry.register("jobs_in_flight", "Jobs that are not over, by mode", metrics.in_flight.clone());
+        registry.register(
+            "tenants_in_flight",
+            "Tenants with jobs that are not over",
+            metrics.tenants.clone(),
+        );
+        registry.register(
+            "outbox_pending",
+            "Directives that wait to be published, by lane",
+            metrics.backlog.clone(),
+        );
+        registry.register(
+            "registry_generation",
+            "The registry generation that is live",
+            metrics.generation.clone(),
+        );
+        Self { registry: Mutex::new(registry), ..metrics }
+    }
+
+    /// Lets another part of the host add its own. Names get the prefix `lucius_`; labels have bounded values.
+    pub fn register(&self, add: impl FnOnce(&mut Registry)) {
+        add(&mut self.registry.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    pub(super) fn job_accepted(&self, duplicate: bool) {
+        let duplicate = if duplicate { "true" } else { "false" };
+        self.accepted.get_or_create(&AcceptedLabels { duplicate }).inc();
+    }
+
+    pub(super) fn job_refused(&self, code: &'static str) {
+        self.refused.get_or_create(&CodeLabels { code }).inc();
+    }
+
+    pub(super) fn callback(&self, kind: CallbackKind, outcome: &'static str) {
+        let kind = match kind {
+            CallbackKind::Ack => "ack",
+            CallbackKind::Heartbeat => "heartbeat",
+            CallbackKind::Result => "result",
+        };
+        self.callbacks.get_or_create(&CallbackLabels { kind, outcome }).inc();
+    }
+
+    pub(super) fn request(
+        &self,
+        method: &'static str,
+        route: &str,
+        status: u16,
+        elapsed: Duration,
+    ) {
+        let route = route.to_owned();
+        let labels = RouteLabels { method, route: route.clone() };
+        self.latencies.get_or_create(&labels).observe(elapsed.as_secs_f64());
+        self.requests.get_or_create(&RequestLabels { method, route, status }).inc();
+    }
+
+    /// All of them as OpenMetrics text, the engine's levels as they are now.
+    pub fn render(&self, engine: &Engine) -> Result<String, std::fmt::Error> {
+        let occupancy = engine.gates().occupancy();
+        let default_jobs = occupancy.jobs.saturating_sub(occupancy.burst_jobs);
+        for (mode, jobs) in [("DEFAULT", default_jobs), ("BURST", occupancy.burst_jobs)] {
+            self.in_flight.get_or_create(&ModeLabels { mode }).set(jobs);
+        }
+        self.tenants.set(u64::try_from(occupancy.tenants).unwrap_or(u64::MAX));
+        for (lane, pending) in (0..).zip(occupancy.backlog) {
+            self.backlog.get_or_create(&LaneLabels { lane }).set(pending);
+        }
+        self.generation.set(engine.registry().live().generation.0);
+        let mut out = String::new();
+        let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        text::encode(&mut out, &registry)?;
+        Ok(out)
+    }
+}
+
+/// What the host counts
+#[utoipa::path(
+    get, path = "/metrics", operation_id = "metrics", tag = "operation",
+    responses((
+        status = 200, description = "OpenMetrics text, for Prometheus",
+        body = String, content_type = "application/openmetrics-text",
+    ))
+)]
+pub(super) async fn show(State(shared): State<Arc<Shared>>) -> Response {
+    const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    match shared.metrics.render(&shared.engine) {
+        Ok(text) => ([(CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "a metric cannot be written");
+            Problem::internal().into_response()
+        }
+    }
+}

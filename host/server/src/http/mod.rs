@@ -1,0 +1,197 @@
+//! The HTTP API.
+//!
+//! ```text
+//! listen      connections: header time-outs, a bound on how many, a graceful end
+//! around      every request: its id, its log span, its metrics, panics, problems, security headers
+//! body, json  what comes in: media type, size, time, then strict JSON
+//! commands, jobs, events, callbacks, registry, health   the handlers: they ask the engine and show its answer
+//! views       what is shown; problem: every error
+//! openapi     the same as a document
+//! ```
+//!
+//! A handler that changes something runs as a task of its own ([`to_the_end`]): a client that hangs up does not stop
+//! it halfway.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::{MethodRouter, get, post};
+use lucius_engine::Engine;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
+
+use self::body::Bounds;
+use self::metrics::Metrics;
+use self::problem::Problem;
+
+mod around;
+mod body;
+mod callbacks;
+mod commands;
+mod events;
+mod health;
+mod jobs;
+mod json;
+pub mod listen;
+pub mod metrics;
+mod openapi;
+pub mod problem;
+mod query;
+mod registry;
+mod stream;
+pub mod views;
+
+/// The bounds of the API.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The largest body, in bytes.
+    pub body_bytes: usize,
+    /// How long a body may take to arrive.
+    pub body_timeout: Duration,
+    /// How many connections there may be at once; more wait to be accepted.
+    pub connections: usize,
+    /// How long the head of a request may take to arrive. An idle connection is closed after it, too.
+    pub head_timeout: Duration,
+    /// How long requests under way may take to end when the host stops.
+    pub drain: Duration,
+    /// How many live event streams there may be, so that watchers leave room for workers.
+    pub streams: usize,
+    /// How often a live stream looks for itself, in case another host moved the job.
+    pub stream_poll: Duration,
+    /// How often a quiet live stream shows that it is there.
+    pub stream_keep_alive: Duration,
+    /// How long a readiness check may take.
+    pub check_timeout: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            body_bytes: 1 << 20,
+            body_timeout: Duration::from_secs(30),
+            connections: 12_000,
+            head_timeout: Duration::from_secs(10),
+            drain: Duration::from_secs(10),
+            streams: 1_000,
+            stream_poll: Duration::from_secs(5),
+            stream_keep_alive: Duration::from_secs(15),
+            check_timeout: Duration::from_secs(2),
+        }
+    }
+}
+
+/// The API of one host.
+#[derive(Clone)]
+pub struct Api {
+    shared: Arc<Shared>,
+    bus: Option<Router>,
+}
+
+/// What the handlers share.
+pub(crate) struct Shared {
+    engine: Arc<Engine>,
+    metrics: Metrics,
+    settings: Settings,
+    /// Ends the live streams.
+    closing: CancellationToken,
+    streams: Arc<Semaphore>,
+    /// What the request ids of this run begin with.
+    run: String,
+    requests: AtomicU64,
+}
+
+impl Api {
+    /// The API of this engine, with the embedded bus below `/bus` if there is one.
+    pub fn new(engine: Arc<Engine>, bus: Option<Router>, settings: Settings) -> Self {
+        let shared = Shared {
+            metrics: Metrics::new(),
+            closing: CancellationToken::new(),
+            streams: Arc::new(Semaphore::new(settings.streams)),
+            run: format!("{:x}", engine.ports().clock.now().0),
+            requests: AtomicU64::new(1),
+            engine,
+            settings,
+        };
+        Self { shared: Arc::new(shared), bus }
+    }
+
+    /// The metrics, for more to be added.
+    pub fn metrics(&self) -> &Metrics {
+        &self.shared.metrics
+    }
+
+    /// All routes, with all that goes around them.
+    pub fn router(&self) -> Router {
+        let mut router = Router::new();
+        for (path, methods) in routes() {
+            router = router.route(path, methods);
+        }
+        let mut router = router.with_state(Arc::clone(&self.shared));
+        if let Some(bus) = &self.bus {
+            router = router.nest("/bus", bus.clone());
+        }
+        let around = axum::middleware::from_fn_with_state(Arc::clone(&self.shared), around::around);
+        router
+            .fallback(async || Problem::not_found())
+            .method_not_allowed_fallback(async || Problem::method_not_allowed(None))
+            .layer(around)
+    }
+}
+
+/// Serves until the future ends, then lets the requests under way end. See [`listen`].
+pub async fn serve(listener: TcpListener, api: Api, until: impl Future<Output = ()>) {
+    listen::serve(listener, api.router(), &api.shared.settings, &api.shared.closing, until).await;
+}
+
+impl Shared {
+    fn body(&self) -> Bounds {
+        Bounds { bytes: self.settings.body_bytes, time: self.settings.body_timeout }
+    }
+
+    fn next_request_id(&self) -> String {
+        let number = self.requests.fetch_add(1, Ordering::Relaxed);
+        format!("{}-{number}", self.run)
+    }
+}
+
+/// The paths of the API itself. The verbs of a job share its path up to the colon; see [`jobs::verb`].
+fn routes() -> Vec<(&'static str, MethodRouter<Arc<Shared>>)> {
+    vec![
+        ("/v1/commands", post(commands::submit)),
+        ("/v1/jobs", get(jobs::list)),
+        ("/v1/jobs/{jobId}", get(jobs::show).post(jobs::verb)),
+        ("/v1/jobs/{jobId}/steps", get(jobs::steps)),
+        ("/v1/jobs/{jobId}/events", get(events::events)),
+        ("/v1/callbacks/ack", post(callbacks::ack)),
+        ("/v1/callbacks/heartbeat", post(callbacks::heartbeat)),
+        ("/v1/callbacks/result", post(callbacks::result)),
+        ("/v1/registry", get(registry::show)),
+        ("/v1/registry:reload", post(registry::reload)),
+        ("/healthz", get(health::healthz)),
+        ("/readyz", get(health::readyz)),
+        ("/metrics", get(metrics::show)),
+        ("/openapi.json", get(openapi::show)),
+    ]
+}
+
+/// The paths that the router serves, as the OpenAPI document has to name them.
+pub fn paths() -> Vec<&'static str> {
+    routes().into_iter().map(|(path, _)| path).collect()
+}
+
+pub use openapi::document;
+
+/// Carries a change through, also when nobody waits for the answer any more.
+async fn to_the_end<T: Send + 'static>(
+    work: impl Future<Output = T> + Send + 'static,
+) -> Result<T, Problem> {
+    tokio::spawn(work.in_current_span()).await.map_err(|error| {
+        tracing::error!(%error, "a request broke down");
+        Problem::internal()
+    })
+}

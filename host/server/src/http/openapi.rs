@@ -1,0 +1,134 @@
+//! The API as an OpenAPI 3.1 document, made from the handlers and the views.
+//!
+//! What a client submits and a service calls back with is not described a second time: the contracts that the host
+//! checks against are put in as they are.
+
+use std::sync::LazyLock;
+
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse as _, Response};
+use lucius_domain::contract::{ACK, COMMAND_ENVELOPE, HEARTBEAT, RESULT, Schema};
+use lucius_domain::job::Status;
+use serde_json::{Value, json};
+use utoipa::OpenApi;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+
+use super::{callbacks, commands, events, health, jobs, metrics, registry, views};
+
+/// Contracts under the names that the handlers refer to.
+const CONTRACTS: [(&str, Schema); 4] =
+    [("CommandEnvelope", COMMAND_ENVELOPE), ("Ack", ACK), ("Heartbeat", HEARTBEAT), ("Result", RESULT)];
+
+static TEXT: LazyLock<String> = LazyLock::new(|| format!("{:#}\n", document()));
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "LUCIUS",
+        description = "Runs document jobs that must not get lost. Every error is a problem document (RFC 9457) with a stable `code`. The calls of the embedded bus, below /bus, are those of Azure Service Bus; see docs/bus.md.",
+    ),
+    servers((url = "/")),
+    tags(
+        (name = "jobs", description = "Submitting commands, and what becomes of them"),
+        (name = "callbacks", description = "What services say back"),
+        (name = "registry", description = "Plugins and protocols"),
+        (name = "operation", description = "Health and metrics"),
+    ),
+    paths(
+        commands::submit, jobs::list, jobs::show, jobs::cancel, jobs::redrive, jobs::steps, events::events,
+        callbacks::ack, callbacks::heartbeat, callbacks::result, registry::show, registry::reload,
+        health::healthz, health::readyz, metrics::show, show,
+    ),
+    components(schemas(views::ProblemView, views::EventListView)),
+)]
+struct Described;
+
+/// The document.
+pub fn document() -> Value {
+    let mut api = Described::openapi();
+    let bearer = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .description(Some("The directive's `callback_token`, good for that very attempt"))
+        .build();
+    let components = api.components.get_or_insert_default();
+    components.add_security_scheme("callback_token", SecurityScheme::Http(bearer));
+    // A document of texts and lists always serializes.
+    let mut document = serde_json::to_value(&api).unwrap_or(Value::Null);
+    add_contracts(&mut document);
+    add_states(&mut document);
+    add_problems(&mut document);
+    document
+}
+
+/// Puts the contracts in; what they refer to within themselves moves along.
+fn add_contracts(document: &mut Value) {
+    for (name, schema) in CONTRACTS {
+        // The schemas ship with the program and are compiled when it starts; one that is not JSON does not start.
+        let mut contract: Value = serde_json::from_str(schema.text).unwrap_or(Value::Null);
+        if let Value::Object(members) = &mut contract {
+            members.remove("$schema");
+            members.remove("$id");
+        }
+        move_references(&mut contract, &format!("#/components/schemas/{name}/"));
+        document["components"]["schemas"][name] = contract;
+    }
+}
+
+fn move_references(value: &mut Value, base: &str) {
+    match value {
+        Value::Object(members) => {
+            for (name, member) in members {
+                match member {
+                    Value::String(text) if name == "$ref" => {
+                        if let Some(place) = text.strip_prefix("#/") {
+                            *text = format!("{base}{place}");
+                        }
+                    }
+                    Value::Null
+                    | Value::Bool(_)
+                    | Value::Number(_)
+                    | Value::String(_)
+                    | Value::Array(_)
+                    | Value::Object(_) => move_references(member, base),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| move_references(item, base)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// Names the states a job can have, from where they are defined.
+fn add_states(document: &mut Value) {
+    for schema in ["Job", "Accepted"] {
+        let state = &mut document["components"]["schemas"][schema]["properties"]["state"];
+        state["enum"] = json!(Status::NAMES);
+    }
+}
+
+/// Gives every error its body, and every call the errors that any call can have.
+fn add_problems(document: &mut Value) {
+    let body = json!({
+        "application/problem+json": { "schema": { "$ref": "#/components/schemas/Problem" } }
+    });
+    let Some(paths) = document["paths"].as_object_mut() else { return };
+    let operations = paths.values_mut().filter_map(Value::as_object_mut).flat_map(|path| path.values_mut());
+    for operation in operations {
+        let Some(responses) = operation["responses"].as_object_mut() else { continue };
+        responses.insert("default".to_owned(), json!({ "description": "Any other error" }));
+        for (status, response) in responses {
+            if !status.starts_with('2') {
+                response["content"] = body.clone();
+            }
+        }
+    }
+}
+
+/// This document
+#[utoipa::path(
+    get, path = "/openapi.json", operation_id = "openapi", tag = "operation",
+    responses((status = 200, description = "OpenAPI 3.1", body = Value, content_type = "application/json"))
+)]
+pub(super) async fn show() -> Response {
+    ([(CONTENT_TYPE, "application/json")], TEXT.as_str()).into_response()
+}
