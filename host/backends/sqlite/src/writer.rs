@@ -277,20 +277,4 @@ impl Failure {
 }
 
 #[cfg(test)]
-mod tests {
-    use rusqlite::ffi;
-
-    use super::*;
-
-    #[test]
-    fn a_failed_sync_is_never_tried_again_and_a_full_disk_is() {
-        let failure =
-            |code| Failure::of(&rusqlite::Error::SqliteFailure(ffi::Error::new(code), None));
-        assert_eq!(failure(ffi::SQLITE_IOERR_FSYNC), Failure::Fatal);
-        assert_eq!(failure(ffi::SQLITE_IOERR_WRITE), Failure::Fatal);
-        assert_eq!(failure(ffi::SQLITE_CORRUPT), Failure::Fatal);
-        assert_eq!(failure(ffi::SQLITE_FULL), Failure::NoRoom);
-        assert_eq!(failure(ffi::SQLITE_CONSTRAINT), Failure::Other);
-        assert_eq!(failure(ffi::SQLITE_BUSY), Failure::Other);
-    }
-}
+mod tests;
