@@ -23,7 +23,7 @@ async fn refusal(component: Arc<[u8]>) -> AdmissionError {
 }
 
 async fn refusal_within(component: Arc<[u8]>, limits: Limits) -> AdmissionError {
-    let sandbox = Sandbox::start(Settings::default()).unwrap();
+    let sandbox = Sandbox::start(Settings::default()).expect("the sandbox starts");
     let refused = sandbox
         .admit(component, limits)
         .await
@@ -80,7 +80,7 @@ async fn what_is_no_component_is_told_by_name() {
 
 #[tokio::test]
 async fn a_component_that_was_cut_short_is_damaged_wherever_the_cut_is() {
-    let sandbox = Sandbox::start(Settings::default()).unwrap();
+    let sandbox = Sandbox::start(Settings::default()).expect("the sandbox starts");
     let whole = Guest::default().component();
     for cut in (8..whole.len()).step_by(97) {
         let refused = sandbox.admit(whole[..cut].into(), Limits::default()).await;
@@ -293,7 +293,7 @@ async fn a_plugin_that_describes_itself_badly_is_refused() {
 
 #[tokio::test]
 async fn a_second_admission_asks_its_own_limits() {
-    let sandbox = Sandbox::start(Settings::default()).unwrap();
+    let sandbox = Sandbox::start(Settings::default()).expect("the sandbox starts");
     let component = Guest::default().component();
     sandbox
         .admit(Arc::clone(&component), Limits::default())

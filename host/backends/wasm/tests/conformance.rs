@@ -40,13 +40,13 @@ fn sample() -> Sample {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_sandbox_keeps_the_runtimes_promises() {
-    let sandbox = Sandbox::start(Settings::default()).unwrap();
+    let sandbox = Sandbox::start(Settings::default()).expect("the sandbox starts");
     all(Arc::new(sandbox), sample()).await;
 }
 
 #[tokio::test]
 async fn answers_arrive_as_the_guest_gave_them() {
-    let sandbox = Sandbox::start(Settings::default()).unwrap();
+    let sandbox = Sandbox::start(Settings::default()).expect("the sandbox starts");
     let sample = sample();
     sandbox
         .admit(Arc::clone(&sample.component), Limits::default())

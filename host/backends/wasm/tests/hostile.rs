@@ -43,7 +43,7 @@ async fn served(sandbox: &Sandbox) {
     let answered = sandbox
         .call(&friendly, Limits::default(), guests::validate())
         .await
-        .unwrap();
+        .expect("the host still serves");
     assert_eq!(
         answered.answer,
         Answer::Validated(Ok(json!({"page_range": "1-3"})))
@@ -52,7 +52,7 @@ async fn served(sandbox: &Sandbox) {
 
 /// Asks a guest to validate, twice on one sandbox with a friendly guest between and after.
 async fn attack_within(guest: Guest, limits: Limits) -> Result<Answered, Fault> {
-    let sandbox = Sandbox::start(Settings::default()).unwrap();
+    let sandbox = Sandbox::start(Settings::default()).expect("the sandbox starts");
     let hostile = admit(&sandbox, &guest).await;
     let first = sandbox.call(&hostile, limits, guests::validate()).await;
     served(&sandbox).await;
@@ -85,7 +85,7 @@ fn returning_text(text: &str) -> Guest {
     let bytes: String = text.bytes().map(|byte| format!("\\{byte:02x}")).collect();
     Guest {
         more: format!("(data (i32.const 2048) \"{bytes}\")"),
-        ..returning(2_048, i64::try_from(text.len()).unwrap())
+        ..returning(2_048, i64::try_from(text.len()).expect("it is short"))
     }
 }
 
@@ -268,7 +268,7 @@ async fn a_payload_that_is_not_a_json_object_breaks_a_rule() {
 
 #[tokio::test]
 async fn a_dispatch_to_a_service_with_a_hostile_name_breaks_a_rule() {
-    let sandbox = Sandbox::start(Settings::default()).unwrap();
+    let sandbox = Sandbox::start(Settings::default()).expect("the sandbox starts");
     let guest = Guest {
         more: r#"(data (i32.const 2048) "a\1b[2J\0aready")"#.to_owned(),
         route: format!(
