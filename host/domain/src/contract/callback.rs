@@ -134,7 +134,10 @@ impl WorkResult {
                 if artifact_refs.is_empty() {
                     artifact_refs.extend(self.output_ref.clone());
                 }
-                Report::Succeeded { artifact_refs, output_ref: self.output_ref }
+                Report::Succeeded {
+                    artifact_refs,
+                    output_ref: self.output_ref,
+                }
             }
             ResultStatus::Failed => {
                 let error = self.error.unwrap_or_else(|| WorkError {
@@ -177,8 +180,10 @@ mod tests {
         }))
         .expect("a RESULT");
         let output = Ref::Uri("file:///out/ocr.txt".to_owned());
-        let expected =
-            Report::Succeeded { artifact_refs: vec![output.clone()], output_ref: Some(output) };
+        let expected = Report::Succeeded {
+            artifact_refs: vec![output.clone()],
+            output_ref: Some(output),
+        };
         assert_eq!(result.report(), expected);
     }
 }
