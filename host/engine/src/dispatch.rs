@@ -216,7 +216,9 @@ struct Publishing<'a> {
 
 impl<'a> Publishing<'a> {
     fn begin(engine: &'a Engine, id: JobId) -> Option<Self> {
-        lock(engine).insert(id).then_some(Self { engine, id })
+        let first = lock(engine).insert(id);
+        // Made only when first: what is dropped here would let go of another's hold.
+        first.then(|| Self { engine, id })
     }
 }
 

@@ -93,7 +93,7 @@ impl Host {
         let data_dir = usable(&config.data_dir)?;
         let token_key = token_key(&data_dir)?;
         let LedgerBackend::Sqlite = config.ledger.backend;
-        let ledger = SqliteLedger::open(&data_dir.join("ledger.db"), lucius_sqlite::Settings::default())?;
+        let ledger = SqliteLedger::open(&data_dir, lucius_sqlite::Settings::default())?;
         let BusBackend::Embedded = config.bus.backend;
         let clock = Arc::new(SystemClock);
         let bus_settings = lucius_embedded_bus::Settings {
