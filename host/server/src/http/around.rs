@@ -32,16 +32,17 @@ pub(super) async fn around(
     next: Next,
 ) -> Response {
     let started = Instant::now();
-    let request_id =
-        given_id(request.headers()).unwrap_or_else(|| shared.next_request_id());
+    let request_id = given_id(request.headers()).unwrap_or_else(|| shared.next_request_id());
     let method = method_label(request.method());
     let path = request.extensions().get::<MatchedPath>().cloned();
     let route = route_label(path.as_ref());
     let is_api = request.uri().path().starts_with("/v1/");
 
     let span = tracing::info_span!("request", request_id, method, route);
-    let outcome =
-        AssertUnwindSafe(next.run(request)).catch_unwind().instrument(span.clone()).await;
+    let outcome = AssertUnwindSafe(next.run(request))
+        .catch_unwind()
+        .instrument(span.clone())
+        .await;
     let response = outcome.unwrap_or_else(|panic| {
         span.in_scope(|| tracing::error!(panic = text_of(&*panic), "a request panicked"));
         Problem::internal().into_response()
@@ -51,10 +52,15 @@ pub(super) async fn around(
         Some(problem) => problem.write(response, &request_id),
         None => response,
     };
-    let route = response.extensions().get::<RouteName>().map_or(route, |name| name.0);
+    let route = response
+        .extensions()
+        .get::<RouteName>()
+        .map_or(route, |name| name.0);
     let status = response.status();
     let elapsed = started.elapsed();
-    shared.metrics.request(method, route, status.as_u16(), elapsed);
+    shared
+        .metrics
+        .request(method, route, status.as_u16(), elapsed);
     span.in_scope(|| tracing::debug!(status = status.as_u16(), ?elapsed, "answered"));
     secure(response.headers_mut(), is_api);
     if let Ok(value) = HeaderValue::try_from(request_id) {
@@ -91,16 +97,22 @@ fn method_label(method: &Method) -> &'static str {
         Method::OPTIONS,
     ];
     const NAMES: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"];
-    KNOWN.iter().position(|known| known == method).map_or("OTHER", |index| NAMES[index])
+    KNOWN
+        .iter()
+        .position(|known| known == method)
+        .map_or("OTHER", |index| NAMES[index])
 }
 
 /// The route as the router has it, never the path as the client wrote it.
 fn route_label(path: Option<&MatchedPath>) -> &str {
     // A nested router's fallback has a made-up path.
-    path.map(MatchedPath::as_str).filter(|path| !path.contains("__private")).unwrap_or("none")
+    path.map(MatchedPath::as_str)
+        .filter(|path| !path.contains("__private"))
+        .unwrap_or("none")
 }
 
 fn text_of(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no text")
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no text")
 }

@@ -38,7 +38,9 @@ pub(super) async fn json(request: Request, bounds: Bounds) -> Result<Value, Prob
         return Err(too_large(bounds.bytes));
     }
     let read = read(body, announced.unwrap_or(0), bounds.bytes);
-    let text = tokio::time::timeout(bounds.time, read).await.unwrap_or_else(|_| Err(too_slow()))?;
+    let text = tokio::time::timeout(bounds.time, read)
+        .await
+        .unwrap_or_else(|_| Err(too_slow()))?;
     json::parse(&text).map_err(|error| Problem::invalid_json(&error))
 }
 
@@ -77,12 +79,18 @@ fn check_type(headers: &HeaderMap) -> Result<(), Problem> {
         .get(CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
         .is_some_and(|text| is_json(&text.to_ascii_lowercase()));
-    let is_plain = headers.get(CONTENT_ENCODING).is_none_or(|value| value == "identity");
+    let is_plain = headers
+        .get(CONTENT_ENCODING)
+        .is_none_or(|value| value == "identity");
     if is_json && is_plain {
         return Ok(());
     }
     let detail = "send JSON as UTF-8, not compressed, with \"Content-Type: application/json\"";
-    Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE", detail))
+    Err(Problem::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "UNSUPPORTED_MEDIA_TYPE",
+        detail,
+    ))
 }
 
 fn is_json(content_type: &str) -> bool {
@@ -97,7 +105,8 @@ fn is_json(content_type: &str) -> bool {
 }
 
 fn too_large(limit: usize) -> Problem {
-    let detail = format!("the body has more than {limit} bytes: refer to documents instead of sending them");
+    let detail =
+        format!("the body has more than {limit} bytes: refer to documents instead of sending them");
     Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "BODY_TOO_LARGE", detail)
 }
 
@@ -112,10 +121,19 @@ mod tests {
 
     #[test]
     fn json_is_told_by_its_media_type() {
-        for json in ["application/json", "application/json; charset=utf-8", "application/ack+json"] {
+        for json in [
+            "application/json",
+            "application/json; charset=utf-8",
+            "application/ack+json",
+        ] {
             assert!(is_json(json), "{json}");
         }
-        for other in ["text/plain", "application/jsonx", "application/json; charset=utf-16", ""] {
+        for other in [
+            "text/plain",
+            "application/jsonx",
+            "application/json; charset=utf-16",
+            "",
+        ] {
             assert!(!is_json(other), "{other}");
         }
     }

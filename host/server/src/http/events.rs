@@ -54,15 +54,25 @@ pub(super) async fn events(
         return stream::follow(&shared, job, after, changes);
     }
     let job = load(&shared, path).await?;
-    let events = shared.engine.ledger().events(job.id, range.after, range.limit).await?;
+    let events = shared
+        .engine
+        .ledger()
+        .events(job.id, range.after, range.limit)
+        .await?;
     let full = events.len() == range.limit;
     let next_after = events.last().filter(|_| full).map(|last| last.seq);
-    let events = events.iter().map(|recorded| EventView::new(&job, recorded)).collect();
+    let events = events
+        .iter()
+        .map(|recorded| EventView::new(&job, recorded))
+        .collect();
     Ok(Json(EventListView { events, next_after }).into_response())
 }
 
 fn wants_stream(headers: &HeaderMap) -> bool {
-    let accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let accepted = headers
+        .get_all(ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
     let mut types = accepted.flat_map(|value| value.split(','));
     types.any(|range| {
         let essence = range.split(';').next().unwrap_or_default().trim();
@@ -71,8 +81,11 @@ fn wants_stream(headers: &HeaderMap) -> bool {
 }
 
 fn last_event_id(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
-    let Some(value) = headers.get("last-event-id") else { return Ok(None) };
+    let Some(value) = headers.get("last-event-id") else {
+        return Ok(None);
+    };
     let seq = value.to_str().ok().and_then(query::seq);
-    let wrong = || Problem::invalid_query("Last-Event-ID is the id of an event of this stream, its seq");
+    let wrong =
+        || Problem::invalid_query("Last-Event-ID is the id of an event of this stream, its seq");
     seq.ok_or_else(wrong).map(Some)
 }

@@ -42,12 +42,27 @@ pub(super) async fn readyz(
     let ledger = check(&shared, "ledger", ports.ledger.load(JobId(Uuid::nil())));
     let bus = check(&shared, "bus", ports.bus.check());
     let (ledger, bus) = tokio::join!(ledger, bus);
-    let registry = if engine.registry().live().protocols.is_empty() { "empty" } else { OK };
+    let registry = if engine.registry().live().protocols.is_empty() {
+        "empty"
+    } else {
+        OK
+    };
     let stopping = engine.is_draining() || shared.closing.is_cancelled();
     let draining = if stopping { "draining" } else { OK };
-    let checks = ChecksView { ledger, bus, registry, draining };
-    if [ledger, bus, registry, draining].iter().all(|check| *check == OK) {
-        return Ok(Json(ReadinessView { status: "ready", checks }));
+    let checks = ChecksView {
+        ledger,
+        bus,
+        registry,
+        draining,
+    };
+    if [ledger, bus, registry, draining]
+        .iter()
+        .all(|check| *check == OK)
+    {
+        return Ok(Json(ReadinessView {
+            status: "ready",
+            checks,
+        }));
     }
     let detail = "the host cannot take commands now; see checks";
     // A struct of text always serializes.

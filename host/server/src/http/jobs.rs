@@ -48,7 +48,10 @@ pub(super) async fn list(
     let found = shared.engine.ledger().list(asked).await?;
     let more = found.len() > page;
     let shown = &found[..found.len().min(page)];
-    let next_cursor = shown.last().filter(|_| more).map(|last| query::cursor(last.id, &filter));
+    let next_cursor = shown
+        .last()
+        .filter(|_| more)
+        .map(|last| query::cursor(last.id, &filter));
     let jobs = shown.iter().map(|job| JobView::from(&**job)).collect();
     Ok(Json(JobListView { jobs, next_cursor }))
 }
@@ -68,7 +71,10 @@ pub(super) async fn show(
     path: IdPath,
     RawQuery(query): RawQuery,
 ) -> Result<Json<JobView>, Problem> {
-    if path.as_ref().is_ok_and(|Path(text)| Verb::split(text).is_some()) {
+    if path
+        .as_ref()
+        .is_ok_and(|Path(text)| Verb::split(text).is_some())
+    {
         return Err(Problem::method_not_allowed(Some("POST")));
     }
     query::none(query.as_deref())?;
@@ -125,7 +131,9 @@ pub(super) async fn verb(
     path: IdPath,
     RawQuery(query): RawQuery,
 ) -> Response {
-    let Ok(Path(text)) = path else { return Problem::job_not_found().into_response() };
+    let Ok(Path(text)) = path else {
+        return Problem::job_not_found().into_response();
+    };
     let Some((id, verb)) = Verb::split(&text) else {
         let problem = if text.contains(':') {
             Problem::not_found()

@@ -36,7 +36,11 @@ impl<'de> DeserializeSeed<'de> for Strict<'_> {
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
         match self.left.get().checked_sub(1) {
             Some(left) => self.left.set(left),
-            None => return Err(D::Error::custom(format_args!("more than {MAX_VALUES} values"))),
+            None => {
+                return Err(D::Error::custom(format_args!(
+                    "more than {MAX_VALUES} values"
+                )));
+            }
         }
         deserializer.deserialize_any(self)
     }
@@ -63,7 +67,9 @@ impl<'de> Visitor<'de> for Strict<'_> {
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
         let number = Number::from_f64(value);
-        number.map(Value::Number).ok_or_else(|| E::custom("a number that is not finite"))
+        number
+            .map(Value::Number)
+            .ok_or_else(|| E::custom("a number that is not finite"))
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Value, E> {
@@ -90,7 +96,9 @@ impl<'de> Visitor<'de> for Strict<'_> {
         let mut map = Map::new();
         while let Some(name) = members.next_key::<String>()? {
             if map.contains_key(&name) {
-                return Err(A::Error::custom("two members of one object have the same name"));
+                return Err(A::Error::custom(
+                    "two members of one object have the same name",
+                ));
             }
             let value = members.next_value_seed(self)?;
             map.insert(name, value);
@@ -131,7 +139,12 @@ mod tests {
     #[test]
     fn a_deep_document_is_refused_and_not_followed() {
         let deep = [b"[".repeat(100_000), b"]".repeat(100_000)].concat();
-        assert!(parse(&deep).unwrap_err().to_string().starts_with("recursion limit"));
+        assert!(
+            parse(&deep)
+                .unwrap_err()
+                .to_string()
+                .starts_with("recursion limit")
+        );
         let allowed = [b"[".repeat(100), b"]".repeat(100)].concat();
         assert!(parse(&allowed).is_ok());
     }
@@ -140,12 +153,25 @@ mod tests {
     fn a_document_of_too_many_values_is_refused() {
         let items = |count: u32| format!("[{}]", vec!["0"; count as usize].join(",")).into_bytes();
         assert!(parse(&items(MAX_VALUES - 1)).is_ok());
-        assert!(parse(&items(MAX_VALUES)).unwrap_err().to_string().starts_with("more than"));
+        assert!(
+            parse(&items(MAX_VALUES))
+                .unwrap_err()
+                .to_string()
+                .starts_with("more than")
+        );
     }
 
     #[test]
     fn junk_is_refused_and_not_quoted() {
-        for text in ["", "{", "secret", "{\"secret\":}", "1 secret", "\"\u{1}secret\"", "[1e999]"] {
+        for text in [
+            "",
+            "{",
+            "secret",
+            "{\"secret\":}",
+            "1 secret",
+            "\"\u{1}secret\"",
+            "[1e999]",
+        ] {
             let error = parse(text.as_bytes()).unwrap_err().to_string();
             assert!(!error.contains("secret"), "{error}");
         }

@@ -1,7 +1,7 @@
 //! The accept loop.
 //!
 //! Why not `axum::serve`: it sets no timer, so a client that sends its request's head one byte at a time holds a
-//! connection for ever. Here the head has a time and a size, the number of connections is bounded (more wait in the
+//! connection for ever. Here the head has a time and a size, an answer that is not read has a time, the number of connections is bounded (more wait in the
 //! kernel), and no error of accepting ends the loop: with every descriptor in use it waits and tries again.
 //!
 //! Stopping is graceful: nothing new is accepted, idle connections are closed, requests under way end and their
@@ -21,7 +21,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+use self::stall::Patient;
 use super::Settings;
+
+mod stall;
 
 /// The most a request's head may have, in bytes; longer is answered 431.
 const HEAD_BYTES: usize = 32 << 10;
@@ -38,10 +41,13 @@ pub async fn serve(
     closing: &CancellationToken,
     until: impl Future<Output = ()>,
 ) {
-    let all = u32::try_from(settings.connections).unwrap_or(u32::MAX).max(1);
+    let all = u32::try_from(settings.connections)
+        .unwrap_or(u32::MAX)
+        .max(1);
     let places = Arc::new(Semaphore::new(usize::try_from(all).unwrap_or(usize::MAX)));
     let serving = Serving {
         protocol: protocol(settings.head_timeout),
+        patience: settings.stall_timeout,
         router,
         closing: closing.clone(),
         cut: CancellationToken::new(),
@@ -63,9 +69,15 @@ pub async fn serve(
     drop(listener);
     closing.cancel();
     // Every place is free again once every connection is closed.
-    if tokio::time::timeout(settings.drain, places.acquire_many(all)).await.is_err() {
+    if tokio::time::timeout(settings.drain, places.acquire_many(all))
+        .await
+        .is_err()
+    {
         let open = usize::try_from(all).unwrap_or(usize::MAX) - places.available_permits();
-        tracing::warn!(connections = open, "cut at the deadline; nothing that was answered is lost");
+        tracing::warn!(
+            connections = open,
+            "cut at the deadline; nothing that was answered is lost"
+        );
         serving.cut.cancel();
     }
 }
@@ -75,12 +87,16 @@ fn protocol(head_timeout: Duration) -> http1::Builder {
     protocol
         .timer(TokioTimer::new())
         .header_read_timeout(head_timeout)
+        .max_header_size(HEAD_BYTES)
         .max_buf_size(HEAD_BYTES);
     protocol
 }
 
 /// The next connection, once there is a place for it.
-async fn next(listener: &TcpListener, places: &Arc<Semaphore>) -> (TcpStream, OwnedSemaphorePermit) {
+async fn next(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> (TcpStream, OwnedSemaphorePermit) {
     let Ok(place) = Arc::clone(places).acquire_owned().await else {
         // The semaphore is never closed.
         return std::future::pending().await;
@@ -112,6 +128,7 @@ fn is_the_clients(error: &io::Error) -> bool {
 #[derive(Clone)]
 struct Serving {
     protocol: http1::Builder,
+    patience: Duration,
     router: Router,
     closing: CancellationToken,
     cut: CancellationToken,
@@ -123,7 +140,8 @@ impl Serving {
             tracing::debug!(%error, "a connection stays without TCP_NODELAY");
         }
         let service = TowerToHyperService::new(self.router);
-        let mut connection = pin!(self.protocol.serve_connection(TokioIo::new(stream), service));
+        let stream = TokioIo::new(Patient::new(stream, self.patience));
+        let mut connection = pin!(self.protocol.serve_connection(stream, service));
         let outcome = tokio::select! {
             outcome = connection.as_mut() => outcome,
             () = self.closing.cancelled() => {

@@ -24,8 +24,9 @@ use super::Shared;
 use super::problem::Problem;
 
 /// Upper bounds of the latency buckets, in seconds.
-const LATENCIES: [f64; 12] =
-    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+const LATENCIES: [f64; 12] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
+];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct AcceptedLabels {
@@ -134,7 +135,11 @@ impl Metrics {
             Unit::Seconds,
             metrics.latencies.clone(),
         );
-        registry.register("jobs_in_flight", "Jobs that are not over, by mode", metrics.in_flight.clone());
+        registry.register(
+            "jobs_in_flight",
+            "Jobs that are not over, by mode",
+            metrics.in_flight.clone(),
+        );
         registry.register(
             "tenants_in_flight",
             "Tenants with jobs that are not over",
@@ -150,7 +155,10 @@ impl Metrics {
             "The registry generation that is live",
             metrics.generation.clone(),
         );
-        Self { registry: Mutex::new(registry), ..metrics }
+        Self {
+            registry: Mutex::new(registry),
+            ..metrics
+        }
     }
 
     /// Lets another part of the host add its own. Names get the prefix `lucius_`; labels have bounded values.
@@ -160,7 +168,9 @@ impl Metrics {
 
     pub(super) fn job_accepted(&self, duplicate: bool) {
         let duplicate = if duplicate { "true" } else { "false" };
-        self.accepted.get_or_create(&AcceptedLabels { duplicate }).inc();
+        self.accepted
+            .get_or_create(&AcceptedLabels { duplicate })
+            .inc();
     }
 
     pub(super) fn job_refused(&self, code: &'static str) {
@@ -173,7 +183,9 @@ impl Metrics {
             CallbackKind::Heartbeat => "heartbeat",
             CallbackKind::Result => "result",
         };
-        self.callbacks.get_or_create(&CallbackLabels { kind, outcome }).inc();
+        self.callbacks
+            .get_or_create(&CallbackLabels { kind, outcome })
+            .inc();
     }
 
     pub(super) fn request(
@@ -184,9 +196,20 @@ impl Metrics {
         elapsed: Duration,
     ) {
         let route = route.to_owned();
-        let labels = RouteLabels { method, route: route.clone() };
-        self.latencies.get_or_create(&labels).observe(elapsed.as_secs_f64());
-        self.requests.get_or_create(&RequestLabels { method, route, status }).inc();
+        let labels = RouteLabels {
+            method,
+            route: route.clone(),
+        };
+        self.latencies
+            .get_or_create(&labels)
+            .observe(elapsed.as_secs_f64());
+        self.requests
+            .get_or_create(&RequestLabels {
+                method,
+                route,
+                status,
+            })
+            .inc();
     }
 
     /// All of them as OpenMetrics text, the engine's levels as they are now.
@@ -196,9 +219,12 @@ impl Metrics {
         for (mode, jobs) in [("DEFAULT", default_jobs), ("BURST", occupancy.burst_jobs)] {
             self.in_flight.get_or_create(&ModeLabels { mode }).set(jobs);
         }
-        self.tenants.set(u64::try_from(occupancy.tenants).unwrap_or(u64::MAX));
+        self.tenants
+            .set(u64::try_from(occupancy.tenants).unwrap_or(u64::MAX));
         for (lane, pending) in (0..).zip(occupancy.backlog) {
-            self.backlog.get_or_create(&LaneLabels { lane }).set(pending);
+            self.backlog
+                .get_or_create(&LaneLabels { lane })
+                .set(pending);
         }
         self.generation.set(engine.registry().live().generation.0);
         let mut out = String::new();

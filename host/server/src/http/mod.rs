@@ -57,6 +57,8 @@ pub struct Settings {
     pub connections: usize,
     /// How long the head of a request may take to arrive. An idle connection is closed after it, too.
     pub head_timeout: Duration,
+    /// How long a client may leave an answer unread before its connection is cut.
+    pub stall_timeout: Duration,
     /// How long requests under way may take to end when the host stops.
     pub drain: Duration,
     /// How many live event streams there may be, so that watchers leave room for workers.
@@ -76,6 +78,7 @@ impl Default for Settings {
             body_timeout: Duration::from_secs(30),
             connections: 12_000,
             head_timeout: Duration::from_secs(10),
+            stall_timeout: Duration::from_secs(30),
             drain: Duration::from_secs(10),
             streams: 1_000,
             stream_poll: Duration::from_secs(5),
@@ -117,7 +120,10 @@ impl Api {
             engine,
             settings,
         };
-        Self { shared: Arc::new(shared), bus }
+        Self {
+            shared: Arc::new(shared),
+            bus,
+        }
     }
 
     /// The metrics, for more to be added.
@@ -145,12 +151,22 @@ impl Api {
 
 /// Serves until the future ends, then lets the requests under way end. See [`listen`].
 pub async fn serve(listener: TcpListener, api: Api, until: impl Future<Output = ()>) {
-    listen::serve(listener, api.router(), &api.shared.settings, &api.shared.closing, until).await;
+    listen::serve(
+        listener,
+        api.router(),
+        &api.shared.settings,
+        &api.shared.closing,
+        until,
+    )
+    .await;
 }
 
 impl Shared {
     fn body(&self) -> Bounds {
-        Bounds { bytes: self.settings.body_bytes, time: self.settings.body_timeout }
+        Bounds {
+            bytes: self.settings.body_bytes,
+            time: self.settings.body_timeout,
+        }
     }
 
     fn next_request_id(&self) -> String {

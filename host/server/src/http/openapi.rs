@@ -16,8 +16,12 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use super::{callbacks, commands, events, health, jobs, metrics, registry, views};
 
 /// Contracts under the names that the handlers refer to.
-const CONTRACTS: [(&str, Schema); 4] =
-    [("CommandEnvelope", COMMAND_ENVELOPE), ("Ack", ACK), ("Heartbeat", HEARTBEAT), ("Result", RESULT)];
+const CONTRACTS: [(&str, Schema); 4] = [
+    ("CommandEnvelope", COMMAND_ENVELOPE),
+    ("Ack", ACK),
+    ("Heartbeat", HEARTBEAT),
+    ("Result", RESULT),
+];
 
 static TEXT: LazyLock<String> = LazyLock::new(|| format!("{:#}\n", document()));
 
@@ -48,7 +52,9 @@ pub fn document() -> Value {
     let mut api = Described::openapi();
     let bearer = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
-        .description(Some("The directive's `callback_token`, good for that very attempt"))
+        .description(Some(
+            "The directive's `callback_token`, good for that very attempt",
+        ))
         .build();
     let components = api.components.get_or_insert_default();
     components.add_security_scheme("callback_token", SecurityScheme::Http(bearer));
@@ -93,7 +99,9 @@ fn move_references(value: &mut Value, base: &str) {
                 }
             }
         }
-        Value::Array(items) => items.iter_mut().for_each(|item| move_references(item, base)),
+        Value::Array(items) => items
+            .iter_mut()
+            .for_each(|item| move_references(item, base)),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
@@ -111,11 +119,21 @@ fn add_problems(document: &mut Value) {
     let body = json!({
         "application/problem+json": { "schema": { "$ref": "#/components/schemas/Problem" } }
     });
-    let Some(paths) = document["paths"].as_object_mut() else { return };
-    let operations = paths.values_mut().filter_map(Value::as_object_mut).flat_map(|path| path.values_mut());
+    let Some(paths) = document["paths"].as_object_mut() else {
+        return;
+    };
+    let operations = paths
+        .values_mut()
+        .filter_map(Value::as_object_mut)
+        .flat_map(|path| path.values_mut());
     for operation in operations {
-        let Some(responses) = operation["responses"].as_object_mut() else { continue };
-        responses.insert("default".to_owned(), json!({ "description": "Any other error" }));
+        let Some(responses) = operation["responses"].as_object_mut() else {
+            continue;
+        };
+        responses.insert(
+            "default".to_owned(),
+            json!({ "description": "Any other error" }),
+        );
         for (status, response) in responses {
             if !status.starts_with('2') {
                 response["content"] = body.clone();

@@ -80,7 +80,11 @@ impl Problem {
 
     /// No route has this path.
     pub fn not_found() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "NOT_FOUND", "there is nothing here: see /openapi.json")
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "NOT_FOUND",
+            "there is nothing here: see /openapi.json",
+        )
     }
 
     /// The path exists, but not for this method. Without `allow` the router says which ones there are.
@@ -99,7 +103,9 @@ impl Problem {
     pub fn invalid_json(error: &serde_json::Error) -> Self {
         let detail = format!("the body is not JSON as it must be: {error}");
         let problem = Self::new(StatusCode::BAD_REQUEST, "INVALID_JSON", detail);
-        problem.and("line", error.line()).and("column", error.column())
+        problem
+            .and("line", error.line())
+            .and("column", error.column())
     }
 
     /// There is no such job.
@@ -109,7 +115,15 @@ impl Problem {
 
     /// The document as it is sent.
     pub(super) fn view(&self, request_id: &str) -> ProblemView {
-        let Inner { status, code, detail, violations, more, retry_after: _, allow: _ } = &*self.0;
+        let Inner {
+            status,
+            code,
+            detail,
+            violations,
+            more,
+            retry_after: _,
+            allow: _,
+        } = &*self.0;
         ProblemView {
             problem_type: format!(
                 "https://lucius.dev/problems/{}",
@@ -145,8 +159,18 @@ fn title(code: &str) -> String {
 
 impl From<&Violation> for super::views::ViolationView {
     fn from(violation: &Violation) -> Self {
-        let Violation { pointer, code, message, source } = violation.clone();
-        Self { pointer, code, message, source }
+        let Violation {
+            pointer,
+            code,
+            message,
+            source,
+        } = violation.clone();
+        Self {
+            pointer,
+            code,
+            message,
+            source,
+        }
     }
 }
 
@@ -244,7 +268,10 @@ impl IntoResponse for Problem {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = self.0.status;
         let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
         if let Some(wait) = self.0.retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds(wait)));
         }
@@ -279,8 +306,13 @@ mod tests {
     #[test]
     fn what_a_ledger_or_a_plugin_says_stays_inside() {
         let inside = [
-            Refusal::LedgerUnavailable(ledger::Error::Unavailable("SELECT * /srv/secret".to_owned())),
-            Refusal::PluginFault { plugin: "ocr@1.0.0".to_owned(), fault: "wasm SELECT".to_owned() },
+            Refusal::LedgerUnavailable(ledger::Error::Unavailable(
+                "SELECT * /srv/secret".to_owned(),
+            )),
+            Refusal::PluginFault {
+                plugin: "ocr@1.0.0".to_owned(),
+                fault: "wasm SELECT".to_owned(),
+            },
         ];
         for refusal in inside {
             let problem = Problem::from(refusal);

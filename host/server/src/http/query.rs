@@ -13,9 +13,15 @@ use uuid::Uuid;
 use super::problem::Problem;
 
 /// How many jobs a page has when the client does not say, and at most.
-const JOBS: Page = Page { default: 50, max: 500 };
+const JOBS: Page = Page {
+    default: 50,
+    max: 500,
+};
 /// The same for events.
-const EVENTS: Page = Page { default: 1_000, max: 1_000 };
+const EVENTS: Page = Page {
+    default: 1_000,
+    max: 1_000,
+};
 /// The longest value of a filter, in bytes; nothing that is stored is longer.
 const MAX_VALUE_BYTES: usize = 1_024;
 
@@ -34,17 +40,28 @@ pub(super) struct EventRange {
 
 /// Reads `tenant_id`, `state`, `request_type`, `limit` and `cursor`.
 pub(super) fn jobs(query: Option<&str>) -> Result<Filter, Problem> {
-    let mut parameters = Parameters::read(query, &["tenant_id", "state", "request_type", "limit", "cursor"])?;
+    let mut parameters = Parameters::read(
+        query,
+        &["tenant_id", "state", "request_type", "limit", "cursor"],
+    )?;
     let mut filter = Filter {
-        tenant_id: parameters.take("tenant_id").map(|text| TenantId::from(&*text)),
-        state: parameters.take("state").map(|text| state(&text)).transpose()?,
-        request_type: parameters.take("request_type").map(|text| RequestType::from(&*text)),
+        tenant_id: parameters
+            .take("tenant_id")
+            .map(|text| TenantId::from(&*text)),
+        state: parameters
+            .take("state")
+            .map(|text| state(&text))
+            .transpose()?,
+        request_type: parameters
+            .take("request_type")
+            .map(|text| RequestType::from(&*text)),
         after: None,
         limit: limit(parameters.take("limit"), JOBS)?,
     };
     if let Some(text) = parameters.take("cursor") {
         let bad = || {
-            let detail = "cursor is not one that this list gave: use next_cursor with the same filter";
+            let detail =
+                "cursor is not one that this list gave: use next_cursor with the same filter";
             Problem::new(StatusCode::BAD_REQUEST, "INVALID_CURSOR", detail)
         };
         filter.after = Some(resume(&text, &filter).ok_or_else(bad)?);
@@ -57,17 +74,23 @@ pub(super) fn events(query: Option<&str>) -> Result<EventRange, Problem> {
     let mut parameters = Parameters::read(query, &["after", "limit"])?;
     let after = match parameters.take("after") {
         None => 0,
-        Some(text) => seq(&text)
-            .ok_or_else(|| Problem::invalid_query("after is the seq of an event, a whole number"))?,
+        Some(text) => seq(&text).ok_or_else(|| {
+            Problem::invalid_query("after is the seq of an event, a whole number")
+        })?,
     };
-    Ok(EventRange { after, limit: limit(parameters.take("limit"), EVENTS)? })
+    Ok(EventRange {
+        after,
+        limit: limit(parameters.take("limit"), EVENTS)?,
+    })
 }
 
 /// The number of an event, as `after` and `Last-Event-ID` give it.
 pub(super) fn seq(text: &str) -> Option<u64> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     // The ledger counts in signed numbers.
-    text.parse().ok().filter(|seq| digits && i64::try_from(*seq).is_ok())
+    text.parse()
+        .ok()
+        .filter(|seq| digits && i64::try_from(*seq).is_ok())
 }
 
 /// No parameters here.
@@ -83,9 +106,16 @@ fn state(text: &str) -> Result<&'static str, Problem> {
 }
 
 fn limit(text: Option<String>, page: Page) -> Result<usize, Problem> {
-    let Some(text) = text else { return Ok(page.default) };
-    let number = text.parse().ok().filter(|number| (1..=page.max).contains(number));
-    number.ok_or_else(|| Problem::invalid_query(format!("limit is a whole number, 1 to {}", page.max)))
+    let Some(text) = text else {
+        return Ok(page.default);
+    };
+    let number = text
+        .parse()
+        .ok()
+        .filter(|number| (1..=page.max).contains(number));
+    number.ok_or_else(|| {
+        Problem::invalid_query(format!("limit is a whole number, 1 to {}", page.max))
+    })
 }
 
 /// A place in a list, opaque to clients and good for this filter alone.
@@ -102,7 +132,13 @@ fn resume(cursor: &str, filter: &Filter) -> Option<JobId> {
 }
 
 fn fingerprint(filter: &Filter) -> [u8; 8] {
-    let Filter { tenant_id, state, request_type, after: _, limit: _ } = filter;
+    let Filter {
+        tenant_id,
+        state,
+        request_type,
+        after: _,
+        limit: _,
+    } = filter;
     let texts = [
         tenant_id.as_ref().map(TenantId::as_str),
         *state,
@@ -121,12 +157,16 @@ impl Parameters {
             let Some(name) = known.iter().find(|known| **known == name) else {
                 let detail = match known {
                     [] => "there are no query parameters here".to_owned(),
-                    known => format!("only these query parameters mean something here: {}", known.join(", ")),
+                    known => format!(
+                        "only these query parameters mean something here: {}",
+                        known.join(", ")
+                    ),
                 };
                 return Err(Problem::invalid_query(detail));
             };
             if value.is_empty() || value.len() > MAX_VALUE_BYTES {
-                let detail = format!("{name} has 1 to {MAX_VALUE_BYTES} bytes: leave it out for none");
+                let detail =
+                    format!("{name} has 1 to {MAX_VALUE_BYTES} bytes: leave it out for none");
                 return Err(Problem::invalid_query(detail));
             }
             if found.iter().any(|(known, _)| known == name) {
@@ -153,7 +193,10 @@ mod tests {
 
     #[test]
     fn a_filter_is_read_as_it_is_written() {
-        let filter = jobs(Some("tenant_id=a%20b&state=QUEUED&request_type=OCR-%3ESIS&limit=7")).unwrap();
+        let filter = jobs(Some(
+            "tenant_id=a%20b&state=QUEUED&request_type=OCR-%3ESIS&limit=7",
+        ))
+        .unwrap();
         assert_eq!(filter.tenant_id, Some(TenantId::from("a b")));
         assert_eq!(filter.state, Some("QUEUED"));
         assert_eq!(filter.request_type, Some(RequestType::from("OCR->SIS")));
@@ -164,7 +207,14 @@ mod tests {
     #[test]
     fn what_means_nothing_is_refused() {
         let wrong = [
-            "tenant=acme", "state=queued", "state=", "limit=0", "limit=501", "limit=-1", "limit=x", "limit=+",
+            "tenant=acme",
+            "state=queued",
+            "state=",
+            "limit=0",
+            "limit=501",
+            "limit=-1",
+            "limit=x",
+            "limit=+",
             "state=QUEUED&state=QUEUED",
         ];
         for query in wrong {
@@ -172,7 +222,10 @@ mod tests {
         }
         assert!(events(Some("after=-1")).is_err());
         assert!(events(Some("after=18446744073709551615")).is_err());
-        assert_eq!(events(Some("after=3&limit=2")).unwrap(), EventRange { after: 3, limit: 2 });
+        assert_eq!(
+            events(Some("after=3&limit=2")).unwrap(),
+            EventRange { after: 3, limit: 2 }
+        );
     }
 
     #[test]
@@ -182,7 +235,10 @@ mod tests {
         let cursor = cursor(id, &filter);
         let next = jobs(Some(&format!("tenant_id=acme&limit=3&cursor={cursor}"))).unwrap();
         assert_eq!(next.after, Some(id));
-        for query in [format!("cursor={cursor}"), format!("tenant_id=b&cursor={cursor}")] {
+        for query in [
+            format!("cursor={cursor}"),
+            format!("tenant_id=b&cursor={cursor}"),
+        ] {
             assert_eq!(code(&query), "INVALID_CURSOR");
         }
         assert_eq!(code("tenant_id=acme&cursor=AAAA"), "INVALID_CURSOR");

@@ -58,7 +58,11 @@ async fn view(shared: &Shared) -> Result<RegistryView, Problem> {
     let engine = &shared.engine;
     let records = engine.ports().generations.latest(PREVIOUS + 1).await?;
     let registry = engine.registry();
-    Ok(RegistryView::new(&registry.live(), &registry.last_reload(), &records))
+    Ok(RegistryView::new(
+        &registry.live(),
+        &registry.last_reload(),
+        &records,
+    ))
 }
 
 fn refused(errors: &[EntryError]) -> Problem {

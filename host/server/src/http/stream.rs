@@ -45,10 +45,13 @@ pub(super) fn follow(
     if shared.closing.is_cancelled() {
         return Err(lucius_engine::Refusal::Draining.into());
     }
-    let place = Arc::clone(&shared.streams).try_acquire_owned().map_err(|_| {
-        let detail = "as many streams are open as there may be: try again later, or ask for the list";
-        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "STREAM_LIMIT", detail)
-    })?;
+    let place = Arc::clone(&shared.streams)
+        .try_acquire_owned()
+        .map_err(|_| {
+            let detail =
+                "as many streams are open as there may be: try again later, or ask for the list";
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "STREAM_LIMIT", detail)
+        })?;
     let follower = Follower {
         engine: Arc::clone(&shared.engine),
         closing: shared.closing.clone(),
@@ -60,7 +63,9 @@ pub(super) fn follow(
         _place: place,
     };
     let keep_alive = KeepAlive::new().interval(shared.settings.stream_keep_alive);
-    Ok(Sse::new(follower.events()).keep_alive(keep_alive).into_response())
+    Ok(Sse::new(follower.events())
+        .keep_alive(keep_alive)
+        .into_response())
 }
 
 struct Follower {
@@ -110,7 +115,9 @@ impl Follower {
             if !self.ready.is_empty() {
                 continue;
             }
-            let Some(job) = ledger.load(id).await? else { return Ok(None) };
+            let Some(job) = ledger.load(id).await? else {
+                return Ok(None);
+            };
             if is_over(&job, self.after) {
                 return Ok(None);
             }
@@ -143,5 +150,8 @@ fn event(job: &Job, recorded: &Recorded) -> Event {
     let view = EventView::new(job, recorded);
     // A struct of text, numbers and JSON always serializes, and JSON has no line breaks.
     let data = serde_json::to_string(&view).unwrap_or_default();
-    Event::default().id(view.seq.to_string()).event(view.event_type).data(data)
+    Event::default()
+        .id(view.seq.to_string())
+        .event(view.event_type)
+        .data(data)
 }

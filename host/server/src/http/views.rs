@@ -3,9 +3,8 @@
 //!
 //! Lease ids and callback tokens are secrets of their attempt: no view has a field for them.
 
-use lucius_domain::contract::{Progress, Ref};
-use lucius_domain::job::{Attempt, Job, Phase, Status, Step, StepSpec};
-use lucius_domain::plugin::Pin;
+use lucius_domain::contract::Ref;
+use lucius_domain::job::{Job, Status};
 use lucius_domain::time::Timestamp;
 use lucius_engine::accept::Accepted;
 use serde::Serialize;
@@ -14,12 +13,14 @@ use utoipa::ToSchema;
 
 mod event;
 mod registry;
+mod step;
 
 pub use event::{EventListView, EventView};
 pub use registry::{
     EntryErrorView, GenerationView, LimitsView, PluginEntryView, ProtocolStepView, ProtocolView,
     RegistryView, ReloadView,
 };
+pub use step::{PinView, ProgressView, StepListView, StepView};
 
 /// An error, RFC 9457.
 #[derive(Debug, Serialize, ToSchema)]
@@ -77,7 +78,11 @@ pub struct AcceptedView {
 impl From<&Accepted> for AcceptedView {
     fn from(Accepted { job, duplicate }: &Accepted) -> Self {
         let state = job.progress.status.name();
-        Self { job_id: job.id.to_string(), state, duplicate: *duplicate }
+        Self {
+            job_id: job.id.to_string(),
+            state,
+            duplicate: *duplicate,
+        }
     }
 }
 
@@ -85,7 +90,8 @@ impl From<&Accepted> for AcceptedView {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = CallbackAnswer)]
 pub struct CallbackView {
-    /// False when it changed nothing: it was known, or the job is over.
+    /// False when it changed nothing, since its attempt was decided or the job is over; a repetition gets the
+    /// answer of the first.
     pub applied: bool,
 }
 
@@ -196,202 +202,6 @@ pub struct JobListView {
     pub jobs: Vec<JobView>,
     /// Give it as `cursor`, with the same filter, to get the next ones; null at the end.
     pub next_cursor: Option<String>,
-}
-
-/// A job's steps, in order.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = StepList)]
-pub struct StepListView {
-    /// The steps.
-    pub steps: Vec<StepView>,
-}
-
-impl From<&Job> for StepListView {
-    fn from(job: &Job) -> Self {
-        let steps = job.spec.steps.iter().zip(&job.progress.steps);
-        Self { steps: steps.map(|(spec, step)| StepView::new(job, spec, step)).collect() }
-    }
-}
-
-/// Which plugin decides about a step.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = PluginPin)]
-pub struct PinView {
-    /// Its id.
-    pub id: String,
-    /// Its version.
-    pub version: String,
-    /// The SHA-256 of the component, in hexadecimal digits.
-    pub digest: String,
-}
-
-impl From<&Pin> for PinView {
-    fn from(Pin { id, version, digest }: &Pin) -> Self {
-        Self { id: id.to_string(), version: version.to_string(), digest: digest.to_string() }
-    }
-}
-
-/// How far the work is, as the last heartbeat said.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Progress)]
-pub struct ProgressView {
-    /// 0 to 100.
-    pub percent: Option<f64>,
-    /// For a person.
-    pub message: Option<String>,
-}
-
-impl From<&Progress> for ProgressView {
-    fn from(Progress { percent, message }: &Progress) -> Self {
-        Self { percent: *percent, message: message.clone() }
-    }
-}
-
-/// A step of a job.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Step)]
-pub struct StepView {
-    /// Its name within the protocol.
-    pub step_id: String,
-    /// The kind of work.
-    pub step_type: String,
-    /// Who does it: where the active attempt went, else what the protocol declares.
-    pub service: String,
-    /// PENDING, DISPATCHING, AWAITING_ACK, IN_PROGRESS, FAILED_RETRY, SUCCEEDED, SKIPPED, FAILED_FINAL or CANCELLED.
-    pub state: &'static str,
-    /// The latest attempt; 0 before the first.
-    pub attempt_no: u32,
-    /// How many attempts one budget has; a redrive gives a fresh one.
-    pub max_attempts: u32,
-    /// When the lease ends; null but for a service at work.
-    #[schema(format = DateTime)]
-    pub lease_expires_at: Option<String>,
-    /// What the last heartbeat said.
-    pub progress: Option<ProgressView>,
-    /// Who decides about it; null when it is routed as declared.
-    pub plugin: Option<PinView>,
-    /// The bus topic its directives travel in, 0 to 15.
-    pub lane: u8,
-    /// The key that chose the lane.
-    pub routing_key_used: String,
-    /// DEFAULT or BURST.
-    pub resolved_mode: &'static str,
-    /// Who decided the mode.
-    pub decision_source: &'static str,
-    /// The same for a person.
-    pub decision_reason: String,
-    /// What it wrote.
-    #[schema(value_type = Vec<Value>)]
-    pub artifact_refs: Vec<Ref>,
-    /// Where its main artifact was delivered.
-    #[schema(value_type = Option<Value>)]
-    pub output_ref: Option<Ref>,
-    /// The latest thing that went wrong, for a program.
-    pub last_error_code: Option<String>,
-    /// The same for a person.
-    pub last_error_message: Option<String>,
-    /// Why it was not needed.
-    pub skip_reason: Option<String>,
-    /// When the next attempt is routed, while it waits for one.
-    #[schema(format = DateTime)]
-    pub next_attempt_at: Option<String>,
-    /// Where the active attempt's directive is: PENDING or SENT.
-    pub outbox_state: Option<&'static str>,
-}
-
-/// What only some phases know.
-#[derive(Default)]
-struct PhaseDetails<'a> {
-    attempt: Option<&'a Attempt>,
-    lease_expires_at: Option<Timestamp>,
-    progress: Option<&'a Progress>,
-    skip_reason: Option<&'a String>,
-    next_attempt_at: Option<Timestamp>,
-    outbox_state: Option<&'static str>,
-}
-
-impl<'a> PhaseDetails<'a> {
-    fn of(phase: &'a Phase) -> Self {
-        let sent = |attempt: &'a Attempt| Self {
-            attempt: Some(attempt),
-            outbox_state: Some("SENT"),
-            ..Self::default()
-        };
-        match phase {
-            Phase::Waiting { due_at, .. } => {
-                Self { next_attempt_at: Some(*due_at), ..Self::default() }
-            }
-            Phase::Dispatching { attempt, .. } => {
-                Self { outbox_state: Some("PENDING"), ..sent(attempt) }
-            }
-            Phase::AwaitingAck { attempt, .. } | Phase::Settling { attempt, .. } => sent(attempt),
-            Phase::InProgress { attempt, lease_expires_at, progress } => Self {
-                lease_expires_at: Some(*lease_expires_at),
-                progress: progress.as_ref(),
-                ..sent(attempt)
-            },
-            Phase::Skipped { reason } => {
-                Self { skip_reason: Some(reason), ..Self::default() }
-            }
-            Phase::Pending | Phase::Succeeded | Phase::FailedFinal | Phase::Cancelled => {
-                Self::default()
-            }
-        }
-    }
-}
-
-impl StepView {
-    fn new(job: &Job, spec: &StepSpec, step: &Step) -> Self {
-        let JobModeView { lane, routing_key_used, resolved_mode, decision_source, decision_reason } =
-            JobModeView::from(job);
-        let details = PhaseDetails::of(&step.phase);
-        let service = details.attempt.map_or(&spec.service, |attempt| &attempt.service);
-        Self {
-            step_id: spec.step_id.to_string(),
-            step_type: spec.step_type.to_string(),
-            service: service.to_string(),
-            state: step.state_name(),
-            attempt_no: step.attempts.0,
-            max_attempts: spec.timing.max_attempts,
-            lease_expires_at: details.lease_expires_at.as_ref().map(Timestamp::to_string),
-            progress: details.progress.map(Into::into),
-            plugin: spec.plugin.as_ref().map(Into::into),
-            lane,
-            routing_key_used,
-            resolved_mode,
-            decision_source,
-            decision_reason,
-            artifact_refs: step.artifact_refs.clone(),
-            output_ref: step.output_ref.clone(),
-            last_error_code: step.last_failure.as_ref().map(|failure| failure.code.clone()),
-            last_error_message: step.last_failure.as_ref().map(|failure| failure.message.clone()),
-            skip_reason: details.skip_reason.cloned(),
-            next_attempt_at: details.next_attempt_at.as_ref().map(Timestamp::to_string),
-            outbox_state: details.outbox_state,
-        }
-    }
-}
-
-/// How a job is routed; each of its steps shows it.
-struct JobModeView {
-    lane: u8,
-    routing_key_used: String,
-    resolved_mode: &'static str,
-    decision_source: &'static str,
-    decision_reason: String,
-}
-
-impl From<&Job> for JobModeView {
-    fn from(job: &Job) -> Self {
-        let spec = &job.spec;
-        Self {
-            lane: spec.lane.number(),
-            routing_key_used: spec.routing_key.clone(),
-            resolved_mode: spec.mode.resolved_mode.as_str(),
-            decision_source: spec.mode.decision_source.as_str(),
-            decision_reason: spec.mode.decision_reason.clone(),
-        }
-    }
 }
 
 /// The host is alive.

@@ -55,9 +55,11 @@ impl EventView {
             attempt_no: attempt_no.map(|attempt| attempt.0),
             details: match details {
                 Value::Object(members) => members,
-                Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
-                    Map::new()
-                }
+                Value::Null
+                | Value::Bool(_)
+                | Value::Number(_)
+                | Value::String(_)
+                | Value::Array(_) => Map::new(),
             },
         }
     }
@@ -74,48 +76,105 @@ fn details(event: &Event) -> (Option<AttemptNo>, Value) {
         | Event::JobCancelled
         | Event::Redriven { .. } => (None, Value::Null),
         Event::Decided { decision, .. } => (None, decided(decision)),
-        Event::DecisionDeferred { failure, faults, due_at, .. } => {
-            (None, json!({ "error": error(failure), "faults": faults, "due_at": time(due_at) }))
-        }
+        Event::DecisionDeferred {
+            failure,
+            faults,
+            due_at,
+            ..
+        } => (
+            None,
+            json!({ "error": error(failure), "faults": faults, "due_at": time(due_at) }),
+        ),
         Event::StepSkipped { reason, .. } => (None, json!({ "reason": reason })),
         Event::AttemptCreated { attempt, .. } => (Some(attempt.key.no), created(attempt)),
-        Event::DirectiveSent { attempt_no, ack_due, .. } => {
-            (Some(*attempt_no), json!({ "ack_due": time(ack_due) }))
-        }
-        Event::PublishFailed { attempt_no, failure, publish_at, .. } => {
+        Event::DirectiveSent {
+            attempt_no,
+            ack_due,
+            ..
+        } => (Some(*attempt_no), json!({ "ack_due": time(ack_due) })),
+        Event::PublishFailed {
+            attempt_no,
+            failure,
+            publish_at,
+            ..
+        } => {
             let details = json!({ "error": error(failure), "publish_at": time(publish_at) });
             (Some(*attempt_no), details)
         }
-        Event::Acked { attempt_no, lease_expires_at, .. } => {
-            (Some(*attempt_no), json!({ "lease_expires_at": time(lease_expires_at) }))
-        }
-        Event::LeaseRenewed { attempt_no, lease_expires_at, progress, .. } => {
+        Event::Acked {
+            attempt_no,
+            lease_expires_at,
+            ..
+        } => (
+            Some(*attempt_no),
+            json!({ "lease_expires_at": time(lease_expires_at) }),
+        ),
+        Event::LeaseRenewed {
+            attempt_no,
+            lease_expires_at,
+            progress,
+            ..
+        } => {
             let expires = time(lease_expires_at);
-            (Some(*attempt_no), json!({ "lease_expires_at": expires, "progress": progress }))
+            (
+                Some(*attempt_no),
+                json!({ "lease_expires_at": expires, "progress": progress }),
+            )
         }
-        Event::ResultReceived { attempt_no, report, digest, .. } => {
-            (Some(*attempt_no), json!({ "report": report, "result_digest": digest }))
-        }
-        Event::RetryScheduled { attempt_no, failure, due_at, .. } => {
-            (Some(*attempt_no), json!({ "error": error(failure), "due_at": time(due_at) }))
-        }
+        Event::ResultReceived {
+            attempt_no,
+            report,
+            digest,
+            ..
+        } => (
+            Some(*attempt_no),
+            json!({ "report": report, "result_digest": digest }),
+        ),
+        Event::RetryScheduled {
+            attempt_no,
+            failure,
+            due_at,
+            ..
+        } => (
+            Some(*attempt_no),
+            json!({ "error": error(failure), "due_at": time(due_at) }),
+        ),
         Event::StepFailed { failure, .. } | Event::JobFailed { failure } => {
             (None, json!({ "error": error(failure) }))
         }
-        Event::CallbackIgnored { attempt_no, callback, reason, .. } => {
-            (Some(*attempt_no), json!({ "callback": callback, "reason": reason }))
-        }
+        Event::CallbackIgnored {
+            attempt_no,
+            callback,
+            reason,
+            ..
+        } => (
+            Some(*attempt_no),
+            json!({ "callback": callback, "reason": reason }),
+        ),
     }
 }
 
 /// All of an attempt but its fence.
 fn created(attempt: &Attempt) -> Value {
-    let Attempt { key: _, service, payload, ack_ms, lease_ms } = attempt;
+    let Attempt {
+        key: _,
+        service,
+        payload,
+        ack_ms,
+        lease_ms,
+    } = attempt;
     json!({ "service": service, "payload": payload, "ack_ms": ack_ms, "lease_ms": lease_ms })
 }
 
 fn decided(decision: &Decision) -> Value {
-    let Decision { function, plugin, input_digest, input, output, fuel } = decision;
+    let Decision {
+        function,
+        plugin,
+        input_digest,
+        input,
+        output,
+        fuel,
+    } = decision;
     json!({
         "function": function,
         "plugin": { "id": plugin.id, "version": plugin.version, "digest": plugin.digest },

@@ -124,13 +124,23 @@ pub struct GenerationView {
 impl RegistryView {
     /// The live generation with what was before it.
     pub fn new(live: &Snapshot, last_reload: &Reload, records: &[GenerationRecord]) -> Self {
-        let earlier = records.iter().filter(|record| record.generation < live.generation);
+        let earlier = records
+            .iter()
+            .filter(|record| record.generation < live.generation);
         Self {
             generation: live.generation.0,
             activated_at: live.activated_at.to_string(),
             digest: live.digest.to_string(),
-            plugins: live.plugins.iter().map(|plugin| plugin.as_ref().into()).collect(),
-            protocols: live.protocols.iter().map(|protocol| protocol.as_ref().into()).collect(),
+            plugins: live
+                .plugins
+                .iter()
+                .map(|plugin| plugin.as_ref().into())
+                .collect(),
+            protocols: live
+                .protocols
+                .iter()
+                .map(|protocol| protocol.as_ref().into())
+                .collect(),
             last_reload: last_reload.into(),
             previous_generations: earlier.map(Into::into).collect(),
         }
@@ -138,15 +148,32 @@ impl RegistryView {
 }
 
 impl From<&PluginEntry> for PluginEntryView {
-    fn from(PluginEntry { pin, limits, services, config: _ }: &PluginEntry) -> Self {
-        let Limits { memory_bytes, deadline_ms, fuel, output_bytes } = *limits;
+    fn from(
+        PluginEntry {
+            pin,
+            limits,
+            services,
+            config: _,
+        }: &PluginEntry,
+    ) -> Self {
+        let Limits {
+            memory_bytes,
+            deadline_ms,
+            fuel,
+            output_bytes,
+        } = *limits;
         Self {
             id: pin.id.to_string(),
             version: pin.version.to_string(),
             digest: pin.digest.to_string(),
             state: "active",
             services: services.iter().map(ToString::to_string).collect(),
-            limits: LimitsView { memory_bytes, deadline_ms, fuel, output_bytes },
+            limits: LimitsView {
+                memory_bytes,
+                deadline_ms,
+                fuel,
+                output_bytes,
+            },
         }
     }
 }
@@ -155,7 +182,11 @@ impl From<&Protocol> for ProtocolView {
     fn from(protocol: &Protocol) -> Self {
         Self {
             protocol_id: protocol.protocol_id.to_string(),
-            request_types: protocol.request_types.iter().map(ToString::to_string).collect(),
+            request_types: protocol
+                .request_types
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
             steps: protocol.steps.iter().map(Into::into).collect(),
         }
     }
@@ -175,7 +206,11 @@ impl From<&StepEntry> for ProtocolStepView {
 impl From<&Reload> for ReloadView {
     fn from(Reload { at, errors }: &Reload) -> Self {
         let ok = errors.is_empty();
-        Self { at: at.to_string(), ok, errors: errors.iter().map(Into::into).collect() }
+        Self {
+            at: at.to_string(),
+            ok,
+            errors: errors.iter().map(Into::into).collect(),
+        }
     }
 }
 
