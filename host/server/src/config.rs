@@ -278,9 +278,9 @@ pub struct Routing {
 pub struct Worker {
     /// Attempts that one worker works on at once.
     pub concurrency: std::num::NonZeroUsize,
-    /// Folders below which `file` references may be read, besides the data directory.
+    /// Folders below which `file` references may be read, besides `workspace` and `output` in the data directory.
     pub read_roots: Vec<PathBuf>,
-    /// Folders below which results may be written, besides the data directory.
+    /// Folders below which results may be written, besides `workspace` and `output` in the data directory.
     pub write_roots: Vec<PathBuf>,
     /// The largest input, in bytes.
     pub input_bytes: u64,

@@ -57,33 +57,39 @@ pub fn models(config: &Config) -> Arc<Models> {
     Arc::new(Models::new(config.worker.models_dir.clone()))
 }
 
-/// What a worker needs to run. Files may be read below the data directory and `read_roots`, and written below the
-/// data directory and `write_roots`.
+/// The folders of a data directory that workers may use. What else is there, such as the ledger and the key of the
+/// callback tokens, is the host's alone.
+const SHARED: [&str; 2] = ["workspace", "output"];
+
+/// What a worker needs to run. `data_dir` is the host's when both are on one machine, since that is where directives
+/// have their workspace. Files may be read below its folders `workspace` and `output` and below `read_roots`, and written
+/// below those two and `write_roots`.
 ///
 /// # Errors
-/// The bus's address is none.
+/// The bus's address is none, or the data directory cannot be used.
 pub fn worker_config(config: &Config, bus_url: &str, data_dir: &Path) -> anyhow::Result<worker::Config> {
     let bus = bus_url
         .parse()
         .with_context(|| format!("\"{bus_url}\" is no bus address; write --bus http://127.0.0.1:7420/bus"))?;
-    std::fs::create_dir_all(data_dir).with_context(|| {
-        format!("cannot use the data directory {}; choose another with --data-dir", data_dir.display())
-    })?;
-    let data_dir = data_dir.canonicalize()?;
-    let with_data = |roots: &[PathBuf]| {
-        let mut all = vec![data_dir.clone()];
-        all.extend_from_slice(roots);
-        all
-    };
+    let unusable =
+        || format!("cannot use the data directory {}; choose another with --data-dir", data_dir.display());
+    std::fs::create_dir_all(data_dir).with_context(unusable)?;
+    let data_dir = data_dir.canonicalize().with_context(unusable)?;
+    let shared = SHARED.map(|name| data_dir.join(name));
+    let own = data_dir.join("workers");
+    for folder in shared.iter().chain([&own]) {
+        std::fs::create_dir_all(folder).with_context(unusable)?;
+    }
+    let with_shared = |roots: &[PathBuf]| [&shared[..], roots].concat();
     Ok(worker::Config {
         bus,
         refs: refs::Settings {
-            read_roots: with_data(&config.worker.read_roots),
-            write_roots: with_data(&config.worker.write_roots),
+            read_roots: with_shared(&config.worker.read_roots),
+            write_roots: with_shared(&config.worker.write_roots),
             max_bytes: config.worker.input_bytes,
-            temp_dir: data_dir.join("tmp"),
+            temp_dir: own.join("tmp"),
         },
-        data_dir,
+        data_dir: own,
         concurrency: config.worker.concurrency,
         accept_ahead: 32,
         timing: worker::Timing::default(),

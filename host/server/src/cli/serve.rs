@@ -37,8 +37,8 @@ pub(super) async fn dev(mut config: Config, json: bool) -> Result<(), Failure> {
     let mut running = tokio::task::JoinSet::new();
     for name in workers::SHIPPED {
         let service = workers::service(name, &host.config, &models).map_err(usage)?;
-        let data_dir = host.config.data_dir.join("workers");
-        let config = workers::worker_config(&host.config, &host.bus_url(), &data_dir).map_err(usage)?;
+        let data_dir = &host.config.data_dir;
+        let config = workers::worker_config(&host.config, &host.bus_url(), data_dir).map_err(usage)?;
         running.spawn(lucius_platform::worker::run(config, service, stop.child_token()));
     }
     summary(&host, &workers::SHIPPED, json);

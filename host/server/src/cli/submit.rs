@@ -172,10 +172,8 @@ async fn results(client: &Client, job: &str) -> anyhow::Result<()> {
     let steps = client.get(&format!("/v1/jobs/{job}/steps")).await?;
     output::line("");
     for step in steps["steps"].as_array().into_iter().flatten() {
-        let place = match &step["output_ref"] {
-            Value::String(uri) => uri.clone(),
-            full => text(full, "uri"),
-        };
+        let output = &step["output_ref"];
+        let place = output.as_str().map_or_else(|| text(output, "uri"), str::to_owned);
         output::line(format!("{:<14}{place}", text(step, "step_id")));
     }
     Ok(())

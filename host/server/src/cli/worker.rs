@@ -16,8 +16,8 @@ pub(super) struct Flags {
     /// The bus to take directives from
     #[arg(long, default_value = "http://127.0.0.1:7420/bus")]
     bus: String,
-    /// Where the worker remembers what it has done
-    #[arg(long, default_value = "./lucius-data/workers")]
+    /// The host's data directory when both are on one machine; here is the workspace, and what the worker remembers
+    #[arg(long, default_value = "./lucius-data")]
     data_dir: PathBuf,
     /// A TOML file with settings
     #[arg(long, env = "LUCIUS_CONFIG")]
