@@ -30,6 +30,11 @@ pub fn registry() -> PathBuf {
     folder
 }
 
+/// The folder of the models that the set-up brings.
+pub fn models() -> PathBuf {
+    target().join("models")
+}
+
 /// A document that the OCR tests keep.
 pub fn document(name: &str) -> PathBuf {
     present(workspace().join("platform/tests/fixtures").join(name))

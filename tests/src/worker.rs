@@ -166,6 +166,18 @@ impl Worker {
         self.next_in(&lane::topic(&lane::norm(tenant))).await
     }
 
+    /// The directive of this very attempt. After a crash of the host a message may come again that was completed just
+    /// before it; those on the way are completed once more, as every worker has to be ready to.
+    pub async fn next_attempt(&self, tenant: &str, job: &str, attempt_no: u64) -> Delivery {
+        loop {
+            let delivery = self.next(tenant).await;
+            if delivery.text("jobId") == job && delivery.attempt_no() == attempt_no {
+                return delivery;
+            }
+            self.complete(&delivery).await.expect(200);
+        }
+    }
+
     /// Nothing, or a directive that is there now.
     pub async fn now(&self, tenant: &str) -> Option<Delivery> {
         let peeked = self.try_peek(&lane::topic(&lane::norm(tenant)), 0).await;

@@ -324,7 +324,6 @@ async fn unknown_routes_and_methods_are_told_as_problems() {
     for id in [
         "x",
         "01890000-0000-7000-8000-000000000000",
-        "%2e%2e",
         "'; DROP TABLE jobs; --",
         "💥",
     ] {

@@ -41,8 +41,11 @@ async fn submit_takes_a_file_or_standard_input_and_says_when_it_knew_the_command
         (&again.json()["jobId"], &again.json()["duplicate"]),
         (&json!(job), &json!(true))
     );
-    let refused = lucius(&host, &["submit", "-"])
-        .stdin(with(command, json!({ "mode": "BURST" })).to_string());
+    let other = with(
+        command,
+        json!({ "mode": "BURST", "idempotency_key": "another" }),
+    );
+    let refused = lucius(&host, &["submit", "-"]).stdin(other.to_string());
     let refused = refused.ended().await.expect(1);
     assert!(
         refused.one_line().contains("DOC_ID_REQUIRED"),
@@ -316,7 +319,7 @@ async fn any_program_is_a_worker_of_a_third_partys_step() -> anyhow::Result<()> 
     )
     .await;
 
-    let output = format!("file://{}/data/out", host.folder().display());
+    let output = format!("file://{}/data/output", host.folder().display());
     let more = json!({ "output_ref": output, "payload": { "text": "call 555-0199" } });
     let job = client.submit(&with(order("third", "REDACT"), more)).await;
     let nothing = json!({ "output_ref": output });

@@ -3,6 +3,8 @@
 use lucius_tests::host::Setup;
 use lucius_tests::orders::{order, with};
 use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 fn ids(page: &Value) -> Vec<String> {
     let jobs = page["jobs"].as_array().into_iter().flatten();
@@ -17,7 +19,7 @@ fn sorted(ids: &[String]) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn lists_are_newest_first_filtered_and_paged_without_gaps() {
+async fn lists_are_newest_first_filtered_and_paged_without_gaps() -> anyhow::Result<()> {
     let host = Setup::quick().start().await;
     let client = host.client();
     let mut made = Vec::new();
@@ -32,8 +34,8 @@ async fn lists_are_newest_first_filtered_and_paged_without_gaps() {
     let all = client.get("/v1/jobs").await.expect(200).body;
     let jobs = all["jobs"].as_array().into_iter().flatten();
     let times: Vec<_> = jobs
-        .map(|job| job["created_at"].as_str().unwrap_or_default())
-        .collect();
+        .map(|job| OffsetDateTime::parse(job["created_at"].as_str().unwrap_or_default(), &Rfc3339))
+        .collect::<Result<_, _>>()?;
     assert!(
         times.is_sorted_by(|newer, older| newer >= older),
         "{times:?}"
@@ -74,6 +76,7 @@ async fn lists_are_newest_first_filtered_and_paged_without_gaps() {
             .body)
         .is_empty()
     );
+    Ok(())
 }
 
 #[tokio::test]

@@ -1,14 +1,18 @@
 //! The README's commands do what they say.
 //!
-//! A block of shell commands that follows the line `<!-- run -->` is run as it stands, in a folder of its own that
-//! holds copies of what the commands may need (`registry`, `docs/demo`), with `lucius` in the PATH and at
-//! `target/release/lucius`. Blocks run one after the other in the same folder.
+//! A block of shell commands that follows the line `<!-- run -->` is run as it stands beside a running `lucius dev`,
+//! in that one's folder, with copies of what the commands may need (`registry`, `docs/demo`) and the program at
+//! `target/release/lucius`. Only the address is another than the documented one, since tests use free ports. Blocks
+//! run one after the other in the same folder.
 
 use std::fs;
 use std::path::Path;
 
+use lucius_tests::host::Setup;
 use lucius_tests::{places, wait};
-use tempfile::TempDir;
+
+/// Where the documented host listens.
+const DOCUMENTED: &str = "http://127.0.0.1:7420";
 
 /// What marks a block of commands that can be run anywhere, without a network.
 const MARK: &str = "<!-- run -->\n```sh\n";
@@ -48,31 +52,30 @@ async fn every_marked_block_of_the_readme_runs() -> anyhow::Result<()> {
         !blocks.is_empty(),
         "README.md has no block of commands marked with {MARK:?}"
     );
-    let folder = TempDir::new()?;
-    let release = folder.path().join("target/release");
+    let models = places::models();
+    let host = Setup::dev()
+        .with("WORKER_MODELS_DIR", models.display())
+        .start()
+        .await;
+    let release = host.folder().join("target/release");
     fs::create_dir_all(&release)?;
     std::os::unix::fs::symlink(places::program(), release.join("lucius"))?;
-    places::registry();
     for shown in ["registry", "docs/demo"] {
-        copy_folder(&places::workspace().join(shown), &folder.path().join(shown))?;
+        copy_folder(&places::workspace().join(shown), &host.folder().join(shown))?;
     }
-    let path = format!(
-        "{}:{}",
-        release.display(),
-        std::env::var("PATH").unwrap_or_default()
-    );
     for block in blocks {
         // `-e` so that the first command that fails fails the block.
+        let block = block.replace(DOCUMENTED, host.url());
         let mut shell = tokio::process::Command::new("bash");
         shell
-            .args(["-euo", "pipefail", "-c", block])
-            .current_dir(folder.path())
-            .env("PATH", &path);
+            .args(["-euo", "pipefail", "-c", &block])
+            .current_dir(host.folder());
         for (name, _) in
             std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("LUCIUS_"))
         {
             shell.env_remove(name);
         }
+        shell.env("LUCIUS_URL", host.url());
         let output = tokio::time::timeout(wait::PATIENCE, shell.kill_on_drop(true).output()).await;
         let output = output.map_err(|_| anyhow::anyhow!("this does not end:\n{block}"))??;
         let said = String::from_utf8_lossy(&output.stdout);
