@@ -70,7 +70,7 @@ impl Registry {
                     let Some(latest) = latest else {
                         return Err(StartError::Refused(errors));
                     };
-                    let restored = restore(&workshop, &latest).await;
+                    let restored = restore(&workshop, &latest, Bytes::Kept).await;
                     (
                         restored.map_err(|_| StartError::Refused(errors.clone()))?,
                         errors,
@@ -156,7 +156,8 @@ impl Registry {
             .await
             .map_err(|error| error.to_string())?;
         let record = record.ok_or_else(|| format!("generation {number} is not in the ledger"))?;
-        let restored = restore(&workshop(ports, schemas, settings), &record).await;
+        let workshop = workshop(ports, schemas, settings);
+        let restored = restore(&workshop, &record, Bytes::KeptForJobs).await;
         let snapshot = Arc::new(restored.map_err(|errors| one_line(&errors))?);
         self.hold(Arc::clone(&snapshot));
         Ok(snapshot)
@@ -220,6 +221,7 @@ async fn activate(
 async fn restore(
     workshop: &Workshop<'_>,
     record: &GenerationRecord,
+    from: Bytes,
 ) -> Result<Snapshot, Vec<EntryError>> {
     let GenerationRecord {
         generation,
@@ -228,6 +230,6 @@ async fn restore(
         ..
     } = record;
     workshop
-        .prepare(manifest, Bytes::Kept, *generation, *activated_at)
+        .prepare(manifest, from, *generation, *activated_at)
         .await
 }

@@ -44,8 +44,18 @@ pub async fn check(
 ) -> Result<Snapshot, Vec<EntryError>> {
     let one = |reason: String| vec![EntryError::new("registry.json", reason)];
     let schemas = crate::schema::Schemas::compile().map_err(one)?;
-    let manifest = source.manifest().await.map_err(|error| one(error.to_string()))?;
-    let workshop = prepare::Workshop { runtime, source, schemas: &schemas, cap };
+    let manifest = source
+        .manifest()
+        .await
+        .map_err(|error| one(error.to_string()))?;
+    let workshop = prepare::Workshop {
+        runtime,
+        source,
+        schemas: &schemas,
+        cap,
+    };
     let (generation, now) = Default::default();
-    workshop.prepare(&manifest, prepare::Bytes::Registry, generation, now).await
+    workshop
+        .prepare(&manifest, prepare::Bytes::Registry, generation, now)
+        .await
 }

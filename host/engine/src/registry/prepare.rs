@@ -30,6 +30,9 @@ pub(super) enum Bytes {
     Registry,
     /// What was kept when the generation first went live.
     Kept,
+    /// The same for jobs that are under way: their payloads were checked when they were accepted, so the schemas,
+    /// which may be gone from the registry since, are not needed. Such a generation accepts nothing.
+    KeptForJobs,
 }
 
 impl Workshop<'_> {
@@ -63,7 +66,7 @@ impl Workshop<'_> {
         }
         let mut protocols = Vec::new();
         for spec in &manifest.protocols {
-            match self.protocol(spec, &manifest, &plugins).await {
+            match self.protocol(spec, &manifest, &plugins, from).await {
                 Ok(protocol) => protocols.push(Arc::new(protocol)),
                 Err(found) => errors.extend(found),
             }
@@ -117,7 +120,7 @@ impl Workshop<'_> {
             .ok_or("sha256 is not 64 hexadecimal digits: run cargo xtask plugins")?;
         let bytes = match from {
             Bytes::Registry => self.source.file(&spec.component).await,
-            Bytes::Kept => self.source.kept(declared).await,
+            Bytes::Kept | Bytes::KeptForJobs => self.source.kept(declared).await,
         }
         .map_err(|error| format!("component cannot be read: {error}"))?;
         let actual = Digest::of(&bytes);
@@ -173,11 +176,12 @@ impl Workshop<'_> {
         spec: &ProtocolSpec,
         manifest: &Manifest,
         plugins: &BTreeMap<String, Arc<PluginEntry>>,
+        from: Bytes,
     ) -> Result<Protocol, Vec<EntryError>> {
         let mut errors = Vec::new();
         let mut steps = Vec::new();
         for step in &spec.steps {
-            match self.step(step, manifest, plugins).await {
+            match self.step(step, manifest, plugins, from).await {
                 Ok(entry) => steps.push(entry),
                 Err(reason) => errors.push(EntryError::new(
                     format!("protocol {} step {}", spec.protocol_id, step.step_id),
@@ -201,6 +205,7 @@ impl Workshop<'_> {
         step: &StepDeclaration,
         manifest: &Manifest,
         plugins: &BTreeMap<String, Arc<PluginEntry>>,
+        from: Bytes,
     ) -> Result<StepEntry, String> {
         let is_declared = |name: &str| {
             manifest
@@ -224,6 +229,7 @@ impl Workshop<'_> {
         };
         let payload_schema = match &step.payload_schema_ref {
             None => None,
+            Some(_) if from == Bytes::KeptForJobs => None,
             Some(name) => Some(self.payload_schema(name).await?),
         };
         Ok(StepEntry {
