@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::Engine;
-use crate::drive::Driven;
+use crate::drive::{DriveError, Driven};
 use crate::refusal::{Refusal, Violation};
 
 impl Engine {
@@ -145,10 +145,17 @@ impl Engine {
                     callback,
                     reason,
                 };
-                self.drive(id, Some(job), || Input::Note {
+                let note = || Input::Note {
                     event: event.clone(),
-                })
-                .await?;
+                };
+                match self.drive(id, Some(job), note).await {
+                    Ok(_) => {}
+                    // The answer does not depend on the record, and a crowd of equal callbacks is on record anyway.
+                    Err(DriveError::Contended) => {
+                        tracing::debug!(jobId = %id, ?reason, "a callback is answered and not kept");
+                    }
+                    Err(error @ DriveError::Ledger(_)) => return Err(error.into()),
+                }
                 match reason {
                     // The answer is the one that the first of them got.
                     IgnoreReason::Repeated => Ok(true),
