@@ -245,7 +245,7 @@ fn check_route(route: Route, plugin: &PluginEntry) -> Result<Route, Failure> {
     {
         return Err(fault_of(
             &plugin.pin,
-            "asked for a wait outside of 1 s to 24 h",
+            "asked for a wait outside of 1 ms to 24 h",
         ));
     }
     if dispatch
