@@ -63,9 +63,12 @@ impl Engine {
         if !refs.is_empty() {
             return Err(Refusal::RefNotAllowed(refs));
         }
-        let command: Command = serde_json::from_value(body).map_err(|error| {
+        serde_json::from_value(body).map_err(|error| {
             Refusal::InvalidEnvelope(vec![violation("", "TYPE", error.to_string())])
-        })?;
+        })
+    }
+
+    fn check_refs(&self, command: &Command) -> Result<(), Refusal> {
         let refs = [
             ("/input_ref", &command.input_ref),
             ("/output_ref", &command.output_ref),
@@ -78,7 +81,7 @@ impl Engine {
             })
             .collect();
         if refused.is_empty() {
-            Ok(command)
+            Ok(())
         } else {
             Err(Refusal::RefNotAllowed(refused))
         }
@@ -89,6 +92,7 @@ impl Engine {
         command: &Command,
         idempotency: &Idempotency,
     ) -> Result<Accepted, Refusal> {
+        self.check_refs(command)?;
         let snapshot = self.registry.live();
         let protocol = snapshot
             .protocol_for(&command.request_type)
@@ -105,18 +109,17 @@ impl Engine {
             .tenants
             .get(&command.tenant_id)
             .and_then(|tenant| tenant.inflight);
-        let (mode, lane) = (spec.mode.resolved_mode, spec.lane);
         let id = self.ports.ids.job_id(spec.created_at);
 
         let mut transition = Transition::create(id, Arc::new(spec), decisions);
         self.answer_first_route(&mut transition).await?;
-        let place = self
-            .gates
-            .take_place(&command.tenant_id, tenant_limit, mode, lane)?;
         let Some(change) = transition.finish() else {
             // A created job always has its first event.
             return Err(Refusal::Contended);
         };
+        let place = self
+            .gates
+            .take_place(&change.job, idempotency, tenant_limit)?;
         match self
             .ports
             .ledger
@@ -124,15 +127,17 @@ impl Engine {
             .await?
         {
             Created::New => {
-                place.keep();
-                self.gates.created(&change);
+                place.created();
                 self.announce(&change);
                 Ok(Accepted {
                     job: change.job,
                     duplicate: false,
                 })
             }
-            known => answer_known(known),
+            known @ (Created::Duplicate(_) | Created::KeyReused(_)) => {
+                place.not_created();
+                answer_known(known)
+            }
         }
     }
 
@@ -157,7 +162,8 @@ impl Engine {
             let (payload, base) = command.step_payload(step.step_id.as_str());
             let found = match &step.payload_schema {
                 Some(schema) => schema.violations(&payload, &base),
-                None => Vec::new(),
+                None if payload.is_object() => Vec::new(),
+                None => vec![violation(&base, "TYPE", "must be an object".to_owned())],
             };
             let payload = match &step.plugin {
                 Some(plugin) if found.is_empty() => {

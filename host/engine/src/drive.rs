@@ -83,13 +83,14 @@ impl Engine {
             let Some(change) = transition.finish() else {
                 return Ok(Driven::Rejected(job, Rejection::NotWaiting));
             };
+            let writing = self.gates.begin(&job);
             match self.ports.ledger.commit(change.clone()).await? {
                 Committed::Done => {
-                    self.gates.follow(&job, &change);
+                    writing.done(&change.job);
                     self.announce(&change);
                     return Ok(Driven::Changed(change.job));
                 }
-                Committed::Conflict => {}
+                Committed::Conflict => writing.conflict(),
             }
         }
         Err(DriveError::Contended)

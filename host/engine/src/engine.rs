@@ -129,9 +129,13 @@ impl Engine {
     /// Outside: the ledger did not answer. Inside: everything that is wrong; the old generation stays live.
     pub async fn reload(
         &self,
-    ) -> Result<Result<Arc<crate::registry::Snapshot>, Vec<crate::registry::EntryError>>, ledger::Error>
-    {
-        self.registry.reload(&self.ports, &self.schemas, &self.settings).await
+    ) -> Result<
+        Result<Arc<crate::registry::Snapshot>, Vec<crate::registry::EntryError>>,
+        ledger::Error,
+    > {
+        self.registry
+            .reload(&self.ports, &self.schemas, &self.settings)
+            .await
     }
 
     /// The gates.

@@ -97,6 +97,7 @@ impl Engine {
     /// # Errors
     /// The ledger did not answer; the next tick tries again.
     pub async fn sweep_tick(&self, sweeper: Sweeper, lane: Lane) -> Result<Swept, ledger::Error> {
+        self.settle_doubts().await?;
         let now = self.ports.clock.now();
         let due = self
             .ports
@@ -120,6 +121,15 @@ impl Engine {
             }
         }
         Ok(swept)
+    }
+
+    /// Looks what became of writes whose answer was lost, so that the gates count them.
+    async fn settle_doubts(&self) -> Result<(), ledger::Error> {
+        for id in self.gates.doubts() {
+            let found = self.ports.ledger.load(id).await?;
+            self.gates.settle(id, found.as_deref());
+        }
+        Ok(())
     }
 
     async fn overdue(&self, id: JobId, sweeper: Sweeper) -> Result<bool, DriveError> {

@@ -1,0 +1,280 @@
+//! The counts behind the gates.
+//!
+//! What a job takes up follows from its state alone, so a count moves by the difference between two states of a job.
+//! While writes on a job are under way, or in doubt, the tally remembers the newest version it has counted; answers
+//! that arrive in another order than the writes happened therefore count once each.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use lucius_domain::id::{JobId, TenantId, Version};
+use lucius_domain::job::{Job, JobSpec, Phase};
+use lucius_domain::routing::Mode;
+use lucius_ports::ledger::{Counts, ModeKey};
+
+use super::Occupancy;
+
+/// What makes a command the same as another: tenant and idempotency key.
+pub(super) type Key = (TenantId, String);
+
+/// What one job takes up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Load {
+    in_flight: bool,
+    /// Its directive waits in the outbox.
+    waits: bool,
+}
+
+impl Load {
+    fn of(job: &Job) -> Self {
+        let in_flight = !job.progress.status.is_terminal();
+        let waits = job
+            .current()
+            .is_some_and(|(.., step)| matches!(step.phase, Phase::Dispatching { .. }));
+        Self {
+            in_flight,
+            waits: in_flight && waits,
+        }
+    }
+}
+
+/// A job with writes under way or in doubt.
+struct Open {
+    spec: Arc<JobSpec>,
+    counted: Load,
+    version: Version,
+    writers: usize,
+    /// The newest version of which it is not known whether it was written.
+    doubt: Option<Version>,
+}
+
+/// A command that is being made a job, perhaps many times at once.
+struct Creating {
+    spec: Arc<JobSpec>,
+    reserved: Load,
+    holders: usize,
+}
+
+#[derive(Default)]
+pub(super) struct Tally {
+    by_tenant: BTreeMap<TenantId, u64>,
+    all: u64,
+    burst: u64,
+    backlog: [u64; 16],
+    open: HashMap<JobId, Open>,
+    creating: HashMap<Key, Creating>,
+}
+
+impl Tally {
+    pub(super) fn new(counts: Counts) -> Self {
+        let mut tally = Self::default();
+        for ((tenant, mode), jobs) in counts.in_flight {
+            *tally.by_tenant.entry(tenant).or_default() += jobs;
+            tally.all += jobs;
+            if mode == ModeKey::Burst {
+                tally.burst += jobs;
+            }
+        }
+        for (lane, pending) in counts.outbox_pending {
+            tally.backlog[usize::from(lane.number())] += pending;
+        }
+        tally
+    }
+
+    pub(super) fn of_tenant(&self, tenant: &TenantId) -> u64 {
+        self.by_tenant.get(tenant).copied().unwrap_or(0)
+    }
+
+    pub(super) fn occupancy(&self) -> Occupancy {
+        Occupancy {
+            jobs: self.all,
+            burst_jobs: self.burst,
+            tenants: self.by_tenant.len(),
+            backlog: self.backlog,
+        }
+    }
+
+    pub(super) fn is_being_created(&self, key: &Key) -> bool {
+        self.creating.contains_key(key)
+    }
+
+    pub(super) fn reserve(&mut self, key: &Key, job: &Job) {
+        if let Some(creating) = self.creating.get_mut(key) {
+            creating.holders += 1;
+            return;
+        }
+        let (spec, reserved) = (Arc::clone(&job.spec), Load::of(job));
+        self.shift(&spec, Load::default(), reserved);
+        let holders = 1;
+        let creating = Creating {
+            spec,
+            reserved,
+            holders,
+        };
+        self.creating.insert(key.clone(), creating);
+    }
+
+    /// The reservation becomes the job's; whoever else holds it will find a duplicate.
+    pub(super) fn created(&mut self, key: &Key, job: &Job) {
+        // First the job, then the reservation: somebody may have ended the job already, and no count goes below zero.
+        self.shift(&job.spec, Load::default(), Load::of(job));
+        self.give_up(key);
+        self.leave(key);
+    }
+
+    pub(super) fn not_created(&mut self, key: &Key) {
+        self.leave(key);
+    }
+
+    pub(super) fn maybe_created(&mut self, key: &Key, job: &Job) {
+        let had_it = self
+            .creating
+            .get(key)
+            .is_some_and(|creating| creating.reserved != Load::default());
+        let counted = if had_it {
+            Load::of(job)
+        } else {
+            Load::default()
+        };
+        self.shift(&job.spec, Load::default(), counted);
+        self.give_up(key);
+        let open = Open {
+            spec: Arc::clone(&job.spec),
+            counted,
+            version: Version(0),
+            writers: 0,
+            doubt: Some(job.progress.version),
+        };
+        self.open.insert(job.id, open);
+        self.leave(key);
+    }
+
+    pub(super) fn begin(&mut self, before: &Job) {
+        let open = self.open.entry(before.id).or_insert_with(|| Open {
+            spec: Arc::clone(&before.spec),
+            counted: Load::of(before),
+            version: before.progress.version,
+            writers: 0,
+            doubt: None,
+        });
+        open.writers += 1;
+    }
+
+    pub(super) fn done(&mut self, after: &Job) {
+        self.count(after);
+        self.end(after.id);
+    }
+
+    pub(super) fn conflict(&mut self, id: JobId) {
+        self.end(id);
+    }
+
+    pub(super) fn maybe_done(&mut self, before: &Job) {
+        let written = Version(before.progress.version.0 + 1);
+        if let Some(open) = self.open.get_mut(&before.id)
+            && open.version < written
+        {
+            open.doubt = open.doubt.max(Some(written));
+        }
+        self.end(before.id);
+    }
+
+    pub(super) fn doubts(&self) -> Vec<JobId> {
+        let idle = self
+            .open
+            .iter()
+            .filter(|(_, open)| open.doubt.is_some() && open.writers == 0);
+        idle.map(|(id, _)| *id).collect()
+    }
+
+    pub(super) fn settle(&mut self, id: JobId, found: Option<&Job>) {
+        match found {
+            Some(job) => self.count(job),
+            None => {
+                if let Some(open) = self.open.get_mut(&id) {
+                    let (spec, counted) = (Arc::clone(&open.spec), open.counted);
+                    open.counted = Load::default();
+                    self.shift(&spec, counted, Load::default());
+                }
+            }
+        }
+        if let Some(open) = self.open.get_mut(&id)
+            && open.writers == 0
+        {
+            self.open.remove(&id);
+        }
+    }
+
+    /// Counts a job as it is, unless something newer was counted. What it settles is not in doubt any more.
+    fn count(&mut self, job: &Job) {
+        let (load, version) = (Load::of(job), job.progress.version);
+        let Some(open) = self.open.get_mut(&job.id) else {
+            return;
+        };
+        if version <= open.version {
+            return;
+        }
+        let before = std::mem::replace(&mut open.counted, load);
+        open.version = version;
+        open.doubt = open.doubt.filter(|doubt| *doubt > version);
+        self.shift(&job.spec, before, load);
+    }
+
+    fn end(&mut self, id: JobId) {
+        let Some(open) = self.open.get_mut(&id) else {
+            return;
+        };
+        open.writers = open.writers.saturating_sub(1);
+        if open.writers == 0 && open.doubt.is_none() {
+            self.open.remove(&id);
+        }
+    }
+
+    /// Frees what is reserved for a command, whoever still tries to create it.
+    fn give_up(&mut self, key: &Key) {
+        if let Some(creating) = self.creating.get_mut(key) {
+            let (spec, reserved) = (Arc::clone(&creating.spec), creating.reserved);
+            creating.reserved = Load::default();
+            self.shift(&spec, reserved, Load::default());
+        }
+    }
+
+    fn leave(&mut self, key: &Key) {
+        let Some(creating) = self.creating.get_mut(key) else {
+            return;
+        };
+        creating.holders = creating.holders.saturating_sub(1);
+        if creating.holders == 0 {
+            self.give_up(key);
+            self.creating.remove(key);
+        }
+    }
+
+    fn shift(&mut self, spec: &JobSpec, from: Load, to: Load) {
+        let backlog = &mut self.backlog[usize::from(spec.lane.number())];
+        match (from.waits, to.waits) {
+            (false, true) => *backlog += 1,
+            (true, false) => *backlog = backlog.saturating_sub(1),
+            (true, true) | (false, false) => {}
+        }
+        let burst = u64::from(spec.mode.resolved_mode == Mode::Burst);
+        match (from.in_flight, to.in_flight) {
+            (false, true) => {
+                *self.by_tenant.entry(spec.tenant_id.clone()).or_default() += 1;
+                self.all += 1;
+                self.burst += burst;
+            }
+            (true, false) => {
+                if let Some(jobs) = self.by_tenant.get_mut(&spec.tenant_id) {
+                    *jobs = jobs.saturating_sub(1);
+                    if *jobs == 0 {
+                        self.by_tenant.remove(&spec.tenant_id);
+                    }
+                }
+                self.all = self.all.saturating_sub(1);
+                self.burst = self.burst.saturating_sub(burst);
+            }
+            (true, true) | (false, false) => {}
+        }
+    }
+}
