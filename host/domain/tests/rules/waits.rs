@@ -9,10 +9,10 @@ use lucius_domain::transition::OutboxRow;
 use crate::stage::{Play, Says, failure, settle};
 
 fn code(job: &Job) -> &str {
-    match &job.progress.status {
-        Status::FailedFinal { failure } => &failure.code,
-        other => panic!("the job is {}", other.name()),
-    }
+    let Status::FailedFinal { failure } = &job.progress.status else {
+        panic!("the job is {}", job.progress.status.name())
+    };
+    &failure.code
 }
 
 /// Four attempts a step, so that the third wait is seen too.

@@ -1,0 +1,187 @@
+//! From the outbox to the bus, and what a bus or a ledger that fails in between can do to it.
+
+use lucius_domain::contract;
+use lucius_domain::routing::Lane;
+use lucius_engine::schema::Schemas;
+use lucius_memory::bus::Fault as BusFault;
+use lucius_memory::faulty::Fault;
+
+use crate::audit::{audit, audit_with_gates};
+use crate::stage::{Stage, THREE};
+
+#[tokio::test]
+async fn a_directive_says_all_that_a_service_needs_and_fits_its_contract() {
+    let stage = Stage::new().await;
+    let id = stage.accepted("Acme", "OCR", "doc-1").await;
+    assert_eq!(stage.dispatch().await, 1);
+    let messages = stage.bus.accepted();
+    let [message] = &messages[..] else {
+        panic!("{messages:?}")
+    };
+    assert_eq!(message.message_id, format!("{id}:ocr:1"));
+    assert_eq!(message.lane, Lane::of("acme"));
+    assert_eq!(message.routing_key, "acme");
+    assert_eq!(message.service.as_str(), "platform-ocr");
+    let body = serde_json::from_str(&message.body).expect("JSON");
+    let schemas = Schemas::compile().expect("the shipped schemas compile");
+    assert_eq!(schemas.violations(contract::DIRECTIVE, &body), []);
+    assert_eq!(
+        body["callback_urls"]["ack"],
+        "http://127.0.0.1:7420/v1/callbacks/ack"
+    );
+    assert_eq!(body["tenant_id"], "Acme");
+    assert_eq!(stage.step_states(id).await, ["AWAITING_ACK"]);
+    assert_eq!(stage.state(id).await, "DISPATCHING");
+    assert_eq!(stage.dispatch().await, 0);
+    audit_with_gates(&stage).await;
+}
+
+#[tokio::test]
+async fn a_bus_that_is_down_is_tried_again_after_30_seconds_2_and_10_minutes_and_then_given_up() {
+    let stage = Stage::new().await;
+    let id = stage.accepted("acme", THREE, "doc-1").await;
+    stage.bus.set_down(true);
+    stage.dispatch().await;
+    for wait_ms in [30_000, 120_000, 600_000] {
+        stage.later(wait_ms - 1);
+        assert_eq!(stage.dispatch().await, 0);
+        stage.later(1);
+        assert_eq!(stage.step_states(id).await[0], "DISPATCHING");
+        assert_eq!(stage.dispatch().await, 1);
+    }
+    assert_eq!(stage.failure_code(id).await, "DISPATCH_EXHAUSTED");
+    assert!(stage.bus.accepted().is_empty());
+    audit_with_gates(&stage).await;
+    stage.bus.set_down(false);
+    stage.engine.redrive(id).await.expect("it failed");
+    assert_eq!(stage.work_one().await.attempt_no.0, 2);
+}
+
+#[tokio::test]
+async fn a_bus_that_comes_back_gets_the_same_attempt() {
+    let stage = Stage::new().await;
+    let id = stage.accepted("acme", "OCR", "doc-1").await;
+    stage.bus.fail_publish(1, BusFault::BeforeEffect);
+    stage.dispatch().await;
+    assert!(stage.bus.accepted().is_empty());
+    stage.later(30_000);
+    let directive = stage.work_one().await;
+    assert_eq!(directive.attempt_no.0, 1);
+    assert_eq!(stage.state(id).await, "SUCCEEDED");
+}
+
+#[tokio::test]
+async fn a_publish_whose_answer_is_lost_is_repeated_with_the_same_id_and_both_copies_are_one_attempt()
+ {
+    let stage = Stage::new().await;
+    let id = stage.accepted("acme", "OCR", "doc-1").await;
+    stage.bus.fail_publish(1, BusFault::AfterEffect);
+    stage.dispatch().await;
+    stage.later(30_000);
+    stage.dispatch().await;
+    let messages = stage.bus.accepted();
+    assert_eq!(messages.len(), 2);
+    assert_eq!(messages[0].message_id, messages[1].message_id);
+    let copies = stage.directives();
+    assert_eq!(copies[0], copies[1]);
+    assert!(stage.ack(&copies[0]).await.expect("the first counts"));
+    assert!(
+        stage
+            .ack(&copies[1])
+            .await
+            .expect("the second says the same")
+    );
+    assert!(stage.succeed(&copies[0]).await.expect("the first counts"));
+    assert!(!stage.succeed(&copies[1]).await.expect("the job is over"));
+    assert_eq!(stage.job(id).await.attempts_total(), 1);
+    audit(&stage.world).await;
+}
+
+#[tokio::test]
+async fn a_service_may_answer_while_the_host_believes_that_the_publish_failed() {
+    let stage = Stage::new().await;
+    let id = stage.accepted("acme", "OCR", "doc-1").await;
+    stage.bus.fail_publish(1, BusFault::AfterEffect);
+    stage.dispatch().await;
+    let directive = stage.directives().remove(0);
+    assert!(stage.succeed(&directive).await.expect("it counts"));
+    assert_eq!(stage.state(id).await, "SUCCEEDED");
+    stage.later(30_000);
+    assert_eq!(stage.dispatch().await, 0);
+}
+
+#[tokio::test]
+async fn a_host_that_dies_between_publish_and_sent_leads_to_the_same_message_again() {
+    let stage = Stage::new().await;
+    stage.accepted("acme", "OCR", "doc-1").await;
+    // The scans of all lanes come first; the commit of SENT never arrives.
+    let lane = Lane::of("acme");
+    stage
+        .faulty
+        .fail_call(stage.faulty.calls() + 3, Fault::Before);
+    stage
+        .engine
+        .dispatch_tick(lane)
+        .await
+        .expect("the scan works");
+    assert_eq!(stage.bus.accepted().len(), 1);
+    let again = stage.restarted().await;
+    again.dispatch().await;
+    let messages = again.bus.accepted();
+    assert_eq!(messages.len(), 2);
+    assert_eq!(messages[0], messages[1], "token and lease are the same too");
+    audit_with_gates(&again).await;
+}
+
+#[tokio::test]
+async fn an_ack_overtakes_the_write_of_sent_and_nothing_is_published_again() {
+    let stage = Stage::new().await;
+    let id = stage.accepted("acme", "OCR", "doc-1").await;
+    stage
+        .faulty
+        .fail_call(stage.faulty.calls() + 3, Fault::Before);
+    stage
+        .engine
+        .dispatch_tick(Lane::of("acme"))
+        .await
+        .expect("the scan works");
+    assert_eq!(stage.step_states(id).await, ["DISPATCHING"]);
+    let directive = stage.directives().remove(0);
+    assert!(stage.ack(&directive).await.expect("it proves the arrival"));
+    assert_eq!(stage.step_states(id).await, ["IN_PROGRESS"]);
+    assert_eq!(stage.dispatch().await, 0);
+    audit_with_gates(&stage).await;
+}
+
+#[tokio::test]
+async fn a_job_that_is_cancelled_before_its_publish_sends_nothing() {
+    let stage = Stage::new().await;
+    let id = stage.accepted("acme", "OCR", "doc-1").await;
+    stage.engine.cancel(id).await.expect("nothing is out");
+    assert_eq!(stage.dispatch().await, 0);
+    assert!(stage.bus.accepted().is_empty());
+    audit_with_gates(&stage).await;
+}
+
+#[tokio::test]
+async fn two_hosts_may_publish_one_row_and_it_stays_one_attempt() {
+    let stage = Stage::new().await;
+    let id = stage.accepted("acme", "OCR", "doc-1").await;
+    let other = stage.restarted().await;
+    let lane = Lane::of("acme");
+    let (left, right) = tokio::join!(
+        stage.engine.dispatch_tick(lane),
+        other.engine.dispatch_tick(lane)
+    );
+    assert!(left.is_ok() && right.is_ok());
+    for directive in stage.directives() {
+        assert!(
+            stage
+                .ack(&directive)
+                .await
+                .expect("each copy is the current attempt")
+        );
+    }
+    assert_eq!(stage.job(id).await.attempts_total(), 1);
+    audit(&stage.world).await;
+}

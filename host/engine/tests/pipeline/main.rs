@@ -1,0 +1,17 @@
+//! The engine over the memory ledger and bus, scripted plugins and a clock that only the tests move.
+//!
+//! [`stage`] puts them together and plays client and worker; [`audit`] says what must hold in the ledger at any time.
+
+mod accept;
+mod audit;
+mod callbacks;
+mod dispatch;
+mod doubles;
+mod gates;
+mod journey;
+mod ledger_faults;
+mod plugins;
+mod registry;
+mod running;
+mod stage;
+mod sweepers;
