@@ -503,4 +503,13 @@ mod tests {
         assert!(load("[ledger]\nbackend = \"oracle\"", &[]).is_err());
         assert!(load("", &[("LUCIUS_TIMING_LEASE_MS", "soon")]).is_err());
     }
+
+    #[test]
+    fn the_settings_page_shows_the_defaults() {
+        let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/settings.md"))
+            .expect("docs/settings.md");
+        let defaults = toml::to_string(&Config::default()).expect("the defaults are TOML");
+        let block = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next());
+        assert_eq!(block, Some(defaults.as_str()), "docs/settings.md is to hold:\n{defaults}");
+    }
 }
