@@ -22,7 +22,10 @@ pub(super) struct Client {
 impl Client {
     pub(super) fn new(host: &HostUrl) -> anyhow::Result<Self> {
         let http = reqwest::Client::builder().no_proxy().build()?;
-        Ok(Self { base: host.url.trim_end_matches('/').to_owned(), http })
+        Ok(Self {
+            base: host.url.trim_end_matches('/').to_owned(),
+            http,
+        })
     }
 
     pub(super) async fn get(&self, path: &str) -> anyhow::Result<Value> {
@@ -41,7 +44,10 @@ impl Client {
             .get(url)
             .header("accept", "text/event-stream")
             .header("last-event-id", after.to_string());
-        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let response = request
+            .send()
+            .await
+            .map_err(|error| self.unreachable(&error))?;
         if response.status().is_success() {
             return Ok(response);
         }
@@ -49,24 +55,40 @@ impl Client {
         bail!("the host gave no event stream")
     }
 
-    async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Response> {
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> anyhow::Result<Response> {
         let mut request = self.http.request(method, format!("{}{path}", self.base));
         if let Some(body) = body {
             request = request.json(body);
         }
-        request.send().await.map_err(|error| self.unreachable(&error))
+        request
+            .send()
+            .await
+            .map_err(|error| self.unreachable(&error))
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> anyhow::Error {
-        let why = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
-        anyhow!("no host answers at {} ({why}): start one with \"lucius dev\", or name it with --url", self.base)
+        let why = std::error::Error::source(error)
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        anyhow!(
+            "no host answers at {} ({why}): start one with \"lucius dev\", or name it with --url",
+            self.base
+        )
     }
 }
 
 /// The document of an answer, or its problem as an error.
 async fn read(response: Response) -> anyhow::Result<Value> {
     let status = response.status();
-    let text = response.text().await.context("the host's answer broke off: try again")?;
+    let text = response
+        .text()
+        .await
+        .context("the host's answer broke off: try again")?;
     let document: Value = serde_json::from_str(&text)
         .with_context(|| format!("the host answered {status} with something that is not JSON"))?;
     if status.is_success() {

@@ -3,9 +3,9 @@
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
+use super::Failure;
 use super::client::{Client, HostUrl};
 use super::output::{self, text};
-use super::Failure;
 
 #[derive(Args)]
 pub(super) struct Flags {
@@ -48,18 +48,40 @@ enum Command {
 pub(super) async fn run(flags: Flags, json: bool) -> Result<(), Failure> {
     let client = Client::new(&flags.host)?;
     match flags.command {
-        Command::List { tenant, state, request_type, limit, cursor } => {
+        Command::List {
+            tenant,
+            state,
+            request_type,
+            limit,
+            cursor,
+        } => {
             let mut query = vec![("limit", limit.to_string())];
-            let filters =
-                [("tenant_id", tenant), ("state", state), ("request_type", request_type), ("cursor", cursor)];
-            query.extend(filters.into_iter().filter_map(|(name, value)| Some((name, value?))));
-            let query = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(query).finish();
+            let filters = [
+                ("tenant_id", tenant),
+                ("state", state),
+                ("request_type", request_type),
+                ("cursor", cursor),
+            ];
+            query.extend(
+                filters
+                    .into_iter()
+                    .filter_map(|(name, value)| Some((name, value?))),
+            );
+            let query = url::form_urlencoded::Serializer::new(String::new())
+                .extend_pairs(query)
+                .finish();
             let page = client.get(&format!("/v1/jobs?{query}")).await?;
-            if json { output::json(&page) } else { list(&page) }
+            if json {
+                output::json(&page)
+            } else {
+                list(&page)
+            }
         }
         Command::Show { job } => show(&client, &job, json).await?,
         Command::Events { job } => {
-            let events = client.get(&format!("/v1/jobs/{}/events", segment(&job))).await?;
+            let events = client
+                .get(&format!("/v1/jobs/{}/events", segment(&job)))
+                .await?;
             if json {
                 output::json(&events);
             } else {
@@ -85,15 +107,36 @@ pub(super) async fn show(client: &Client, job: &str, json: bool) -> anyhow::Resu
         output::json(&document);
         return Ok(());
     }
-    for name in ["jobId", "tenant_id", "request_type", "protocol_id", "state", "created_at", "completed_at"] {
+    for name in [
+        "jobId",
+        "tenant_id",
+        "request_type",
+        "protocol_id",
+        "state",
+        "created_at",
+        "completed_at",
+    ] {
         output::line(format!("{name:<14}{}", text(&job, name)));
     }
     if !job["error_code"].is_null() {
-        output::line(format!("{:<14}{}: {}", "error", text(&job, "error_code"), text(&job, "error_message")));
+        output::line(format!(
+            "{:<14}{}: {}",
+            "error",
+            text(&job, "error_code"),
+            text(&job, "error_message")
+        ));
     }
     output::line("");
-    let rows: Vec<Vec<String>> = steps["steps"].as_array().into_iter().flatten().map(step_row).collect();
-    output::table(&["step", "state", "attempt", "service", "lane", "note"], &rows);
+    let rows: Vec<Vec<String>> = steps["steps"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(step_row)
+        .collect();
+    output::table(
+        &["step", "state", "attempt", "service", "lane", "note"],
+        &rows,
+    );
     Ok(())
 }
 
@@ -102,28 +145,41 @@ fn step_row(step: &Value) -> Vec<String> {
         .iter()
         .find_map(|name| step[*name].as_str())
         .unwrap_or_default();
-    let mut row: Vec<String> =
-        ["step_id", "state", "attempt_no", "service", "lane"].map(|name| text(step, name)).to_vec();
+    let mut row: Vec<String> = ["step_id", "state", "attempt_no", "service", "lane"]
+        .map(|name| text(step, name))
+        .to_vec();
     row.push(note.to_owned());
     row
 }
 
 fn list(page: &Value) {
-    let names = ["jobId", "state", "tenant_id", "request_type", "created_at", "error_code"];
+    let names = [
+        "jobId",
+        "state",
+        "tenant_id",
+        "request_type",
+        "created_at",
+        "error_code",
+    ];
     let rows: Vec<Vec<String>> = page["jobs"]
         .as_array()
         .into_iter()
         .flatten()
         .map(|job| names.map(|name| text(job, name)).to_vec())
         .collect();
-    output::table(&["job", "state", "tenant", "request", "created", "error"], &rows);
+    output::table(
+        &["job", "state", "tenant", "request", "created", "error"],
+        &rows,
+    );
     if let Some(cursor) = page["next_cursor"].as_str() {
         output::line(format!("more: --cursor {cursor}"));
     }
 }
 
 async fn verb(client: &Client, job: &str, verb: &str, json: bool) -> anyhow::Result<()> {
-    let job = client.post(&format!("/v1/jobs/{}:{verb}", segment(job)), None).await?;
+    let job = client
+        .post(&format!("/v1/jobs/{}:{verb}", segment(job)), None)
+        .await?;
     if json {
         output::json(&job);
     } else {
@@ -134,21 +190,35 @@ async fn verb(client: &Client, job: &str, verb: &str, json: bool) -> anyhow::Res
 
 /// `2026-11-23T13:34:00.25Z  attempt_created  ocr #1  ...`
 pub(super) fn event_line(event: &Value) -> String {
-    let attempt = event["attempt_no"].as_u64().map(|no| format!(" #{no}")).unwrap_or_default();
+    let attempt = event["attempt_no"]
+        .as_u64()
+        .map(|no| format!(" #{no}"))
+        .unwrap_or_default();
     let step = event["step_id"].as_str().unwrap_or_default();
     let shown = ["seq", "at", "type", "step_id", "attempt_no"];
     let more: Vec<String> = event
         .as_object()
         .into_iter()
         .flatten()
-        .filter(|(name, value)| !shown.contains(&name.as_str()) && !value.is_object() && !value.is_array())
+        .filter(|(name, value)| {
+            !shown.contains(&name.as_str())
+                && !value.is_null()
+                && !value.is_object()
+                && !value.is_array()
+        })
         .map(|(name, _)| format!("{name}={}", text(event, name)))
         .collect();
     let (at, kind) = (text(event, "at"), text(event, "type"));
-    let line = format!("{at:<26}{kind:<18}{:<14}{}", format!("{step}{attempt}"), more.join(" "));
+    let line = format!(
+        "{at:<26}{kind:<18}{:<14}{}",
+        format!("{step}{attempt}"),
+        more.join(" ")
+    );
     line.trim_end().to_owned()
 }
 
 fn segment(text: &str) -> String {
-    text.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect()
+    text.chars()
+        .filter(|c| c.is_ascii_alphanumeric() || *c == '-')
+        .collect()
 }

@@ -8,6 +8,7 @@ mod serve;
 mod submit;
 mod worker;
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -17,7 +18,12 @@ use crate::config::{Config, LogFormat};
 
 /// A durable orchestrator for document-intelligence jobs.
 #[derive(Parser)]
-#[command(name = "lucius", version, propagate_version = true, arg_required_else_help = true)]
+#[command(
+    name = "lucius",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true
+)]
 struct Cli {
     /// Print JSON for machines instead of text for people
     #[arg(long, global = true)]
@@ -97,7 +103,10 @@ fn load(file: Option<PathBuf>) -> Result<Config, Failure> {
 /// Parses the command line and runs it.
 pub fn main() -> ExitCode {
     let Cli { json, command } = Cli::parse();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => return report(json, &Failure::Failed(error.into())),
     };
@@ -109,7 +118,9 @@ pub fn main() -> ExitCode {
             Command::Submit(flags) => submit::run(flags, json).await,
             Command::Jobs(flags) => jobs::run(flags, json).await,
             Command::Registry(flags) => registry::run(flags, json).await,
-            Command::Bench(flags) => crate::bench::run(flags, json).await.map_err(Failure::Failed),
+            Command::Bench(flags) => crate::bench::run(flags, json)
+                .await
+                .map_err(Failure::Failed),
         }
     });
     // Blocking work that is still under way must not keep the program.
@@ -126,7 +137,7 @@ fn report(json: bool, failure: &Failure) -> ExitCode {
         Failure::Failed(error) => (error, 1),
         Failure::Usage(error) => (error, 2),
     };
-    let line = format!("{error:#}").replace('\n', " ");
+    let line = one_line(error);
     if json {
         eprintln!("{}", serde_json::json!({ "error": line }));
     } else {
@@ -135,12 +146,27 @@ fn report(json: bool, failure: &Failure) -> ExitCode {
     ExitCode::from(code)
 }
 
+/// The error with its causes, but for those that it names itself.
+fn one_line(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if line.is_empty() {
+            line = cause;
+        } else if !line.contains(&cause) {
+            line = format!("{line}: {cause}");
+        }
+    }
+    line.replace('\n', " ")
+}
+
 /// Logs to standard error, as the settings say.
 fn start_log(config: &Config) -> Result<(), Failure> {
     use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::try_new(&config.log.filter)
         .map_err(|error| usage(anyhow::anyhow!("log.filter: {error}")))?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     let started = match config.log.format {
         LogFormat::Human => log.try_init(),
         LogFormat::Json => log.json().try_init(),

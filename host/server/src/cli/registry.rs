@@ -38,7 +38,9 @@ pub(super) async fn run(flags: Flags, json: bool) -> Result<(), Failure> {
     match flags.command {
         Command::Check { registry, config } => check(registry, load(config)?, json).await,
         Command::Reload(host) => {
-            let status = Client::new(&host)?.post("/v1/registry:reload", None).await?;
+            let status = Client::new(&host)?
+                .post("/v1/registry:reload", None)
+                .await?;
             show(&status, json);
             Ok(())
         }
@@ -50,7 +52,11 @@ pub(super) async fn run(flags: Flags, json: bool) -> Result<(), Failure> {
     }
 }
 
-async fn check(registry: PathBuf, config: crate::config::Config, json: bool) -> Result<(), Failure> {
+async fn check(
+    registry: PathBuf,
+    config: crate::config::Config,
+    json: bool,
+) -> Result<(), Failure> {
     let kept = tempfile::tempdir()?;
     let source = RegistryDir::new(&registry, kept.path());
     let sandbox = Sandbox::start(lucius_wasm::Settings::default())?;
@@ -66,7 +72,11 @@ async fn check(registry: PathBuf, config: crate::config::Config, json: bool) -> 
                 output::json(&json!({ "ok": true, "plugins": plugins }));
             } else {
                 for plugin in &plugins {
-                    output::line(format!("ok  {:<20}{}", text(plugin, "plugin"), text(plugin, "digest")));
+                    output::line(format!(
+                        "ok  {:<20}{}",
+                        text(plugin, "plugin"),
+                        text(plugin, "digest")
+                    ));
                 }
                 output::line(format!("ok  {} protocols", snapshot.protocols.len()));
             }
@@ -81,7 +91,10 @@ async fn check(registry: PathBuf, config: crate::config::Config, json: bool) -> 
                 }
             }
             let count = errors.len();
-            Err(Failure::Failed(anyhow::anyhow!("the registry in {} has {count} errors", registry.display())))
+            Err(Failure::Failed(anyhow::anyhow!(
+                "the registry in {} has {count} errors",
+                registry.display()
+            )))
         }
     }
 }
@@ -97,10 +110,22 @@ fn show(status: &Value, json: bool) {
         .as_array()
         .into_iter()
         .flatten()
-        .map(|plugin| ["id", "version", "state", "digest"].map(|name| text(plugin, name)).to_vec())
+        .map(|plugin| {
+            ["id", "version", "state", "digest"]
+                .map(|name| text(plugin, name))
+                .to_vec()
+        })
         .collect();
     output::table(&["plugin", "version", "state", "digest"], &rows);
-    for error in status["last_reload"]["errors"].as_array().into_iter().flatten() {
-        output::line(format!("last reload refused  {}: {}", text(error, "entry"), text(error, "reason")));
+    for error in status["last_reload"]["errors"]
+        .as_array()
+        .into_iter()
+        .flatten()
+    {
+        output::line(format!(
+            "last reload refused  {}: {}",
+            text(error, "entry"),
+            text(error, "reason")
+        ));
     }
 }

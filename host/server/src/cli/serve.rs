@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 use super::{Failure, output, start_log, usage};
 use crate::config::Config;
 use crate::host::Host;
-use crate::workers;
 use crate::http;
+use crate::workers;
 
 /// How long requests under way may take once the host is told to stop.
 const DRAIN: Duration = Duration::from_secs(20);
@@ -38,8 +38,13 @@ pub(super) async fn dev(mut config: Config, json: bool) -> Result<(), Failure> {
     for name in workers::SHIPPED {
         let service = workers::service(name, &host.config, &models).map_err(usage)?;
         let data_dir = &host.config.data_dir;
-        let config = workers::worker_config(&host.config, &host.bus_url(), data_dir).map_err(usage)?;
-        running.spawn(lucius_platform::worker::run(config, service, stop.child_token()));
+        let config =
+            workers::worker_config(&host.config, &host.bus_url(), data_dir).map_err(usage)?;
+        running.spawn(lucius_platform::worker::run(
+            config,
+            service,
+            stop.child_token(),
+        ));
     }
     summary(&host, &workers::SHIPPED, json);
     let served = run(host, stop.clone()).await;
@@ -53,10 +58,17 @@ pub(super) async fn dev(mut config: Config, json: bool) -> Result<(), Failure> {
 fn summary(host: &Host, workers: &[&str], json: bool) {
     let live = host.engine.registry().live();
     let refused = host.engine.registry().last_reload().errors;
-    let plugins: Vec<String> = live.plugins.iter().map(|plugin| plugin.pin.to_string()).collect();
+    let plugins: Vec<String> = live
+        .plugins
+        .iter()
+        .map(|plugin| plugin.pin.to_string())
+        .collect();
     let protocols = live.protocols.len();
     let address = format!("http://{}", host.address);
-    let (data_dir, registry) = (host.config.data_dir.display(), host.config.registry.display());
+    let (data_dir, registry) = (
+        host.config.data_dir.display(),
+        host.config.registry.display(),
+    );
     if json {
         output::json(&json!({
             "state": "ready", "url": address, "data_dir": data_dir.to_string(), "registry": registry.to_string(),
@@ -69,14 +81,23 @@ fn summary(host: &Host, workers: &[&str], json: bool) {
         ("data", data_dir.to_string()),
         ("ledger", "sqlite, synchronous=FULL".to_owned()),
         ("bus", format!("embedded, {}", host.bus_url())),
-        ("registry", format!("{registry}, generation {}, {protocols} protocols", live.generation)),
+        (
+            "registry",
+            format!(
+                "{registry}, generation {}, {protocols} protocols",
+                live.generation
+            ),
+        ),
         ("plugins", plugins.join(", ")),
     ];
     if !workers.is_empty() {
         rows.push(("workers", workers.join(", ")));
     }
     for error in refused {
-        rows.push(("DEGRADED", format!("the registry is refused, the last good generation runs: {error}")));
+        rows.push((
+            "DEGRADED",
+            format!("the registry is refused, the last good generation runs: {error}"),
+        ));
     }
     for (name, value) in rows {
         output::line(format!("{name:<10}{value}"));
@@ -112,10 +133,13 @@ async fn run(host: Host, stop: CancellationToken) -> Result<(), Failure> {
 
 pub(super) async fn signal() {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        tracing::error!("signals cannot be received: stop this process with SIGKILL, which loses nothing");
+    let (Ok(mut terminate), Ok(mut interrupt)) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    ) else {
+        tracing::error!(
+            "signals cannot be received: stop this process with SIGKILL, which loses nothing"
+        );
         return std::future::pending().await;
     };
     tokio::select! {

@@ -16,13 +16,18 @@ use crate::host::file_uri;
 
 /// How long a follower waits for a host that went away.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// How many lines of a recognised text are shown.
+const TEXT_LINES: usize = 3;
 
 #[derive(Args)]
 pub(super) struct Flags {
     #[command(flatten)]
     host: HostUrl,
     /// A file that holds the command as JSON; - for standard input
-    #[arg(required_unless_present = "request_type", conflicts_with = "request_type")]
+    #[arg(
+        required_unless_present = "request_type",
+        conflicts_with = "request_type"
+    )]
     file: Option<PathBuf>,
     /// What is asked for, for example "OCR->EMBEDDING->SIS"
     #[arg(long, requires = "input")]
@@ -65,7 +70,11 @@ pub(super) async fn run(flags: Flags, json: bool) -> Result<(), Failure> {
         if json {
             output::json(&accepted);
         } else {
-            let known = if accepted["duplicate"] == true { "  (accepted before)" } else { "" };
+            let known = if accepted["duplicate"] == true {
+                "  (accepted before)"
+            } else {
+                ""
+            };
             output::line(format!("{job}  {}{known}", text(&accepted, "state")));
         }
         return Ok(());
@@ -78,7 +87,10 @@ pub(super) async fn run(flags: Flags, json: bool) -> Result<(), Failure> {
     }
     match ended["state"].as_str() {
         Some("SUCCEEDED") => Ok(()),
-        _ => Err(Failure::Failed(anyhow::anyhow!("the job ended as {}", text(&ended, "state")))),
+        _ => Err(Failure::Failed(anyhow::anyhow!(
+            "the job ended as {}",
+            text(&ended, "state")
+        ))),
     }
 }
 
@@ -94,7 +106,8 @@ fn command(flags: &Flags) -> anyhow::Result<Value> {
         return serde_json::from_str(&content)
             .with_context(|| format!("{} does not hold JSON", file.display()));
     }
-    let mut payload: Value = serde_json::from_str(&flags.payload).context("--payload is not JSON")?;
+    let mut payload: Value =
+        serde_json::from_str(&flags.payload).context("--payload is not JSON")?;
     if let Some(prompt) = &flags.prompt {
         let place = match payload.get("steps") {
             Some(_) => &mut payload["steps"]["sis"]["prompt"],
@@ -110,8 +123,11 @@ fn command(flags: &Flags) -> anyhow::Result<Value> {
         "payload": payload,
         "schema_version": "v1",
     });
-    let optional =
-        [("doc_id", &flags.doc_id), ("mode", &flags.mode), ("idempotency_key", &flags.idempotency_key)];
+    let optional = [
+        ("doc_id", &flags.doc_id),
+        ("mode", &flags.mode),
+        ("idempotency_key", &flags.idempotency_key),
+    ];
     for (name, value) in optional {
         if let Some(value) = value {
             command[name] = value.as_str().into();
@@ -139,7 +155,9 @@ async fn follow(client: &Client, job: &str, json: bool) -> anyhow::Result<()> {
         match watch(client, job, &mut seen, json).await {
             Ok(true) => return Ok(()),
             Ok(false) => lost = None,
-            Err(error) if lost.get_or_insert_with(Instant::now).elapsed() > PATIENCE => return Err(error),
+            Err(error) if lost.get_or_insert_with(Instant::now).elapsed() > PATIENCE => {
+                return Err(error);
+            }
             Err(_) => tokio::time::sleep(Duration::from_millis(300)).await,
         }
     }
@@ -154,8 +172,12 @@ async fn watch(client: &Client, job: &str, seen: &mut u64, json: bool) -> anyhow
         while let Some(end) = buffered.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = buffered.drain(..=end).collect();
             let line = String::from_utf8_lossy(&line);
-            let Some(data) = line.strip_prefix("data:") else { continue };
-            let Ok(event) = serde_json::from_str::<Value>(data.trim()) else { continue };
+            let Some(data) = line.strip_prefix("data:") else {
+                continue;
+            };
+            let Ok(event) = serde_json::from_str::<Value>(data.trim()) else {
+                continue;
+            };
             *seen = event["seq"].as_u64().unwrap_or(*seen);
             let noise = matches!(event["type"].as_str(), Some("decided"));
             if !json && !noise {
@@ -164,17 +186,57 @@ async fn watch(client: &Client, job: &str, seen: &mut u64, json: bool) -> anyhow
         }
     }
     let state = client.get(&format!("/v1/jobs/{job}")).await?;
-    Ok(matches!(state["state"].as_str(), Some("SUCCEEDED" | "FAILED_FINAL" | "CANCELLED")))
+    Ok(matches!(
+        state["state"].as_str(),
+        Some("SUCCEEDED" | "FAILED_FINAL" | "CANCELLED")
+    ))
 }
 
-/// Where the results are.
+/// Where the results are, and what they say where that can be read from here.
 async fn results(client: &Client, job: &str) -> anyhow::Result<()> {
     let steps = client.get(&format!("/v1/jobs/{job}/steps")).await?;
-    output::line("");
     for step in steps["steps"].as_array().into_iter().flatten() {
         let output = &step["output_ref"];
-        let place = output.as_str().map_or_else(|| text(output, "uri"), str::to_owned);
-        output::line(format!("{:<14}{place}", text(step, "step_id")));
+        let place = output
+            .as_str()
+            .map_or_else(|| text(output, "uri"), str::to_owned);
+        output::line(format!("\n{:<11}{place}", text(step, "step_id")));
+        let path = url::Url::parse(&place)
+            .ok()
+            .and_then(|uri| uri.to_file_path().ok());
+        // A result on another machine, or one that is gone by now, is named and not shown.
+        if let Some(content) = path.and_then(|path| std::fs::read_to_string(path).ok()) {
+            for line in shown(&content) {
+                output::line(format!("  {line}"));
+            }
+        }
     }
     Ok(())
+}
+
+/// What of a result is worth a look: an answer with its sources, or the first lines of a text.
+fn shown(content: &str) -> Vec<String> {
+    let Ok(document) = serde_json::from_str::<Value>(content) else {
+        let lines = content.lines().filter(|line| !line.trim().is_empty());
+        return lines.take(TEXT_LINES).map(str::to_owned).collect();
+    };
+    if document["answer"].is_null() {
+        return Vec::new();
+    }
+    let mut lines = vec![format!(
+        "{}: {}",
+        text(&document, "kind"),
+        text(&document, "answer")
+    )];
+    for passage in document["passages"].as_array().into_iter().flatten() {
+        let (page, score) = (
+            text(passage, "page"),
+            passage["score"].as_f64().unwrap_or_default(),
+        );
+        lines.push(format!(
+            "page {page}, score {score:.2}: {}",
+            text(passage, "text")
+        ));
+    }
+    lines
 }

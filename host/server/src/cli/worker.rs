@@ -42,6 +42,11 @@ pub(super) async fn run(flags: Flags) -> Result<(), Failure> {
         super::serve::signal().await;
         on_signal.cancel();
     });
-    super::output::line(format!("worker    {}\nbus       {}\nready", flags.service, flags.bus));
-    lucius_platform::worker::run(worker, service, stop).await.map_err(usage)
+    super::output::line(format!(
+        "worker    {}\nbus       {}\nready",
+        flags.service, flags.bus
+    ));
+    lucius_platform::worker::run(worker, service, stop)
+        .await
+        .map_err(usage)
 }
