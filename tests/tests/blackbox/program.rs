@@ -311,7 +311,7 @@ async fn any_program_is_a_worker_of_a_third_partys_step() -> anyhow::Result<()> 
         "--bus",
         &bus,
         "--data-dir",
-        "data/workers",
+        "data",
     ];
     let worker = Beside::start(
         host.folder(),
