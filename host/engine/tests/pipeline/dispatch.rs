@@ -185,3 +185,18 @@ async fn two_hosts_may_publish_one_row_and_it_stays_one_attempt() {
     assert_eq!(stage.job(id).await.attempts_total(), 1);
     audit(&stage.world).await;
 }
+
+#[tokio::test]
+async fn a_host_whose_scans_overlap_publishes_each_row_once() {
+    let stage = Stage::new().await;
+    for n in 0..20 {
+        stage.accepted("acme", "OCR", &format!("doc-{n}")).await;
+    }
+    let lane = Lane::of("acme");
+    let scans = (0..5).map(|_| stage.engine.dispatch_tick(lane));
+    for scan in futures_util::future::join_all(scans).await {
+        scan.expect("the ledger answers");
+    }
+    assert_eq!(stage.bus.accepted().len(), 20);
+    audit_with_gates(&stage).await;
+}

@@ -7,6 +7,7 @@ mod audit;
 mod callbacks;
 mod dispatch;
 mod doubles;
+mod duplicates;
 mod gates;
 mod journey;
 mod ledger_faults;
