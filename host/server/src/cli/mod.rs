@@ -12,6 +12,7 @@ use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, LogFormat};
@@ -102,7 +103,14 @@ fn load(file: Option<PathBuf>) -> Result<Config, Failure> {
 
 /// Parses the command line and runs it.
 pub fn main() -> ExitCode {
-    let Cli { json, command } = Cli::parse();
+    let Cli { json, command } = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if wants_help(&error) => error.exit(),
+        Err(error) => {
+            let json = std::env::args().any(|argument| argument == "--json");
+            return report(json, &usage(asked_wrongly(&error)));
+        }
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -129,6 +137,21 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => report(json, &failure),
     }
+}
+
+/// True for help and version, asked for or shown since nothing was.
+fn wants_help(error: &clap::Error) -> bool {
+    !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+}
+
+/// What the parser says, without the usage that it adds in further lines.
+fn asked_wrongly(error: &clap::Error) -> anyhow::Error {
+    let text = error.to_string();
+    let said = text.split("\n\nUsage:").next().unwrap_or_default();
+    let said = said.split("\n\nFor more information").next();
+    let said = said.unwrap_or_default().trim_start_matches("error: ");
+    let words: Vec<&str> = said.split_whitespace().collect();
+    anyhow::anyhow!("{}; --help says more", words.join(" "))
 }
 
 #[expect(clippy::print_stderr, reason = "the command line's own error line")]
@@ -166,10 +189,50 @@ fn start_log(config: &Config) -> Result<(), Failure> {
         .map_err(|error| usage(anyhow::anyhow!("log.filter: {error}")))?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     let started = match config.log.format {
         LogFormat::Human => log.try_init(),
         LogFormat::Json => log.json().try_init(),
     };
     started.map_err(|error| Failure::Failed(anyhow::anyhow!("the log cannot start: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_command_line_is_one_line_that_says_what_is_wrong() {
+        for (arguments, expected) in [
+            (
+                &["lucius", "fly"][..],
+                "unrecognized subcommand 'fly'; --help says more",
+            ),
+            (
+                &["lucius", "jobs", "show"],
+                "the following required arguments were not provided: <JOB>; --help says more",
+            ),
+        ] {
+            let Err(error) = Cli::try_parse_from(arguments) else {
+                panic!("{arguments:?} is understood");
+            };
+            assert!(!wants_help(&error), "{arguments:?}");
+            assert_eq!(asked_wrongly(&error).to_string(), expected);
+        }
+        for arguments in [&["lucius"][..], &["lucius", "--help"], &["lucius", "-V"]] {
+            let shown = Cli::try_parse_from(arguments).err();
+            assert!(shown.is_some_and(|it| wants_help(&it)), "{arguments:?}");
+        }
+    }
+
+    #[test]
+    fn a_cause_that_an_error_names_itself_is_not_said_again() {
+        let cause = std::io::Error::other("disk on fire");
+        let named = anyhow::Error::new(cause).context("cannot write: disk on fire; buy another");
+        assert_eq!(one_line(&named), "cannot write: disk on fire; buy another");
+        let unnamed =
+            anyhow::Error::new(std::io::Error::other("disk on fire")).context("cannot write");
+        assert_eq!(one_line(&unnamed), "cannot write: disk on fire");
+    }
 }
