@@ -280,7 +280,8 @@ fn dispatching(job: &Job, step: usize, key: AttemptKey) -> Result<(&Attempt, u32
     }
 }
 
-/// The fence: the callback's attempt must be the one under way.
+/// The fence: the callback's attempt must be the one under way. An attempt whose RESULT is in is told that its work
+/// is done, but only as long as its step has no newer attempt.
 fn current_attempt(
     job: &Job,
     step: usize,
@@ -298,7 +299,7 @@ fn current_attempt(
         Some((index, attempt)) if index == step && attempt.key == key => {
             Ok((attempt, &state.phase))
         }
-        _ if state.decided.iter().any(|decided| decided.key == key) => {
+        _ if key.no == state.attempts && state.decided.iter().any(|decided| decided.key == key) => {
             Err(Rejection::Ignored(IgnoreReason::Decided))
         }
         _ => Err(Rejection::Ignored(IgnoreReason::Stale)),

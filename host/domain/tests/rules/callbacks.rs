@@ -156,6 +156,19 @@ fn an_ack_or_heartbeat_of_a_decided_attempt_is_told_that_the_work_is_done() {
 }
 
 #[test]
+fn a_decided_attempt_is_stale_once_the_next_one_is_out() {
+    let mut play = Play::new(1);
+    play.begin_work();
+    let (ack, beat) = (play.ack(), play.beat());
+    play.end_work(Says::TryAgain);
+    assert_eq!(play.refused(ack.clone()), ignored(IgnoreReason::Decided));
+    play.until_due();
+    play.begin_work();
+    assert_eq!(play.refused(ack), ignored(IgnoreReason::Stale));
+    assert_eq!(play.refused(beat), ignored(IgnoreReason::Stale));
+}
+
+#[test]
 fn a_stale_attempt_changes_nothing_once_the_next_one_is_out() {
     let mut play = Play::new(1);
     play.begin_work();

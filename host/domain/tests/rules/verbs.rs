@@ -186,7 +186,7 @@ fn a_redriven_job_can_succeed() {
 }
 
 #[test]
-fn callbacks_from_before_a_redrive_stay_what_they_were() {
+fn a_result_from_before_a_redrive_is_known_and_its_attempt_is_stale() {
     let mut play = failed();
     let (old, ack) = (play.result(Says::GiveUp), play.ack());
     play.bring(Input::Redrive);
@@ -196,7 +196,7 @@ fn callbacks_from_before_a_redrive_stay_what_they_were() {
         play.refused(old),
         Rejection::Ignored(IgnoreReason::Repeated)
     );
-    assert_eq!(play.refused(ack), Rejection::Ignored(IgnoreReason::Decided));
+    assert_eq!(play.refused(ack), Rejection::Ignored(IgnoreReason::Stale));
 }
 
 #[test]
