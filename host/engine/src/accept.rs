@@ -5,6 +5,7 @@
 //! command that was accepted before is answered with its job even if today's rules would refuse it; that look-up
 //! is only made on the way to a refusal, since creating a job finds a duplicate by itself.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use lucius_domain::canonical;
@@ -20,7 +21,7 @@ use serde_json::Value;
 
 use crate::Engine;
 use crate::refusal::{Refusal, Violation};
-use crate::registry::{Protocol, Snapshot};
+use crate::registry::{Protocol, Snapshot, StepEntry};
 
 /// A command that the host has taken on.
 #[derive(Clone, Debug)]
@@ -159,26 +160,13 @@ impl Engine {
         let mut decisions = Vec::new();
         let mut steps = Vec::new();
         for (index, step) in protocol.steps.iter().enumerate() {
-            let (payload, base) = command.step_payload(step.step_id.as_str());
-            let found = match &step.payload_schema {
-                Some(schema) => schema.violations(&payload, &base),
-                None if payload.is_object() => Vec::new(),
-                None => vec![violation(&base, "TYPE", "must be an object".to_owned())],
-            };
-            let payload = match &step.plugin {
-                Some(plugin) if found.is_empty() => {
-                    let validated = self.validate(plugin, payload, &base).await?;
-                    decisions.push((index, validated.decision));
-                    validated.payload.unwrap_or_else(|found| {
-                        violations.extend(found);
-                        Value::Null
-                    })
-                }
-                Some(_) | None => {
-                    violations.extend(found);
-                    payload
-                }
-            };
+            let Checked {
+                payload,
+                decision,
+                wrong,
+            } = self.check_payload(command, step).await?;
+            violations.extend(wrong);
+            decisions.extend(decision.map(|decision| (index, decision)));
             steps.push(StepSpec {
                 step_id: step.step_id.clone(),
                 step_type: step.step_type.clone(),
@@ -209,6 +197,45 @@ impl Engine {
             steps,
         };
         Ok((spec, decisions))
+    }
+
+    /// Checks the payload of one step, by its schema and then by its plugin.
+    async fn check_payload(&self, command: &Command, step: &StepEntry) -> Result<Checked, Refusal> {
+        let (payload, base) = command.step_payload(step.step_id.as_str());
+        let mut wrong = match &step.payload_schema {
+            Some(schema) => schema.violations(&payload, &base),
+            None if payload.is_object() => Vec::new(),
+            None => vec![violation(&base, "TYPE", "must be an object".to_owned())],
+        };
+        let mut checked = Checked {
+            payload,
+            decision: None,
+            wrong: Vec::new(),
+        };
+        match &step.plugin {
+            None => {}
+            Some(plugin) if wrong.is_empty() => {
+                let validated = self.validate(plugin, checked.payload, &base).await?;
+                checked.decision = Some(validated.decision);
+                checked.payload = validated.payload.unwrap_or_else(|found| {
+                    wrong.extend(found);
+                    Value::Null
+                });
+            }
+            Some(plugin) => {
+                if let Some((rest, faulty)) = without_faulty(&checked.payload, &wrong, &base) {
+                    // Only for what else the client could mend: that the payload is refused is settled, so a fault
+                    // of the plugin, which is in the log, changes nothing.
+                    let second = self.validate(plugin, rest, &base).await;
+                    let found = second.ok().and_then(|it| it.payload.err());
+                    wrong.extend(found.unwrap_or_default().into_iter().filter(|it| {
+                        member_of(&it.pointer, &base).is_some_and(|name| !faulty.contains(&name))
+                    }));
+                }
+            }
+        }
+        checked.wrong = wrong;
+        Ok(checked)
     }
 
     /// Routes until the first attempt is in the outbox, or nothing is left to do. A command whose first route the
@@ -265,6 +292,34 @@ fn answer_known(known: Created) -> Result<Accepted, Refusal> {
         Created::KeyReused(job) => Err(Refusal::KeyReused(job)),
         Created::New => Err(Refusal::Contended),
     }
+}
+
+/// What became of one step's payload; it is of use only when nothing is wrong.
+struct Checked {
+    payload: Value,
+    decision: Option<Decision>,
+    wrong: Vec<Violation>,
+}
+
+/// The payload without the members that a schema found fault with, and their names; nothing when it is the payload
+/// as a whole.
+fn without_faulty(
+    payload: &Value,
+    wrong: &[Violation],
+    base: &str,
+) -> Option<(Value, BTreeSet<String>)> {
+    let names = wrong.iter().map(|it| member_of(&it.pointer, base));
+    let faulty = names.collect::<Option<BTreeSet<_>>>()?;
+    let mut rest = payload.as_object()?.clone();
+    rest.retain(|name, _| !faulty.contains(name));
+    Some((Value::Object(rest), faulty))
+}
+
+/// The member of the payload at `base` that a JSON Pointer leads into.
+fn member_of(pointer: &str, base: &str) -> Option<String> {
+    let token = pointer.strip_prefix(base)?.strip_prefix('/')?;
+    let token = token.split('/').next().unwrap_or(token);
+    Some(token.replace("~1", "/").replace("~0", "~"))
 }
 
 /// Payloads for steps that the protocol does not have; most likely a misspelt step id.

@@ -1,7 +1,8 @@
 //! Plugins that break, at every moment at which they are asked: nothing is lost, and nothing waits for ever.
 
 use lucius_domain::job::Failure;
-use lucius_domain::plugin::{Dispatch, Route, Settle};
+use lucius_domain::plugin::{Dispatch, Route, Settle, Violation};
+use lucius_engine::Refusal;
 use lucius_engine::sweep::DRIFT;
 use lucius_ports::ledger::{Filter, Ledger as _};
 use lucius_ports::plugin::{Answer, Call, Fault};
@@ -333,4 +334,42 @@ async fn a_plugins_payload_and_waits_hold_for_the_attempt() {
     stage.later(500);
     assert_eq!(stage.sweep(lucius_engine::sweep::ACK).await, 1);
     assert_eq!(stage.step_states(id).await, ["FAILED_RETRY"]);
+}
+
+#[tokio::test]
+async fn a_plugin_adds_what_else_is_wrong_with_a_payload_that_its_schema_refuses() {
+    let stage = Stage::new().await;
+    stage.runtime.script(|_, call| match call {
+        Call::Validate { payload, .. } => {
+            assert_eq!(*payload, json!({ "page_range": "3-1" }));
+            let violation = |pointer: &str| Violation {
+                pointer: pointer.to_owned(),
+                code: "WRONG".to_owned(),
+                message: "is wrong".to_owned(),
+            };
+            // What it says of the member that it was not shown is not passed on.
+            let found = vec![violation("/page_range"), violation("/output_format")];
+            Some(Ok(Answer::Validated(Err(found))))
+        }
+        Call::Route { .. } | Call::Settle { .. } => None,
+    });
+    let mut wrong = command("acme", "OCR", "doc-1");
+    wrong["payload"] = json!({ "page_range": "3-1", "output_format": "PDF" });
+    let found = |refusal: Refusal| -> Vec<_> {
+        let violations = refusal.violations().iter();
+        let pairs = violations.map(|it| (it.pointer.clone(), it.source.clone()));
+        pairs.collect()
+    };
+    let schema = ("/payload/output_format".to_owned(), "schema".to_owned());
+    let plugin = (
+        "/payload/page_range".to_owned(),
+        "plugin:ocr@1.0.0".to_owned(),
+    );
+    let all = found(stage.refusal(wrong.clone()).await);
+    assert_eq!(all, [schema.clone(), plugin]);
+
+    stage.runtime.script(|_, _| Some(Err(trap())));
+    let refusal = stage.refusal(wrong).await;
+    assert_eq!(refusal.code(), "INVALID_PAYLOAD");
+    assert_eq!(found(refusal), [schema]);
 }
