@@ -5,8 +5,9 @@
 //! {"status": "FAILED", "failure_class": "RETRYABLE", "error": {"code": "BUSY", "message": "later"}}
 //! ```
 //!
-//! The program writes its artifacts and the client's output itself; the folder for the artifacts is
-//! in the environment as `LUCIUS_WORKSPACE_DIR`. It never sees the attempt's token or lease: the
+//! The program writes its artifacts and the client's output itself; a folder for the artifacts is
+//! in the environment as `LUCIUS_WORKSPACE_DIR`: below the directive's `workspace_ref`, or below the
+//! worker's first write root when the worker may not write there. It never sees the attempt's token or lease: the
 //! worker around it speaks to the host.
 
 use std::ffi::OsString;
@@ -73,6 +74,10 @@ impl service::Service for Service {
 
     fn step_type(&self) -> &str {
         "any"
+    }
+
+    fn places_results(&self) -> bool {
+        true
     }
 
     async fn run(&self, task: Task, _progress: Progress) -> Result<Done, Failure> {

@@ -107,6 +107,11 @@ impl Roots {
         })
     }
 
+    /// The first folder that may be written to.
+    pub(crate) fn first_writable(&self) -> Option<&Path> {
+        self.writable.first().map(|root| root.real.as_path())
+    }
+
     /// The real path of the existing file behind `uri`.
     async fn readable_file(&self, uri: &str, scope: &Scope) -> Result<PathBuf, Failure> {
         let path = file_path(uri)?;

@@ -28,6 +28,13 @@ pub trait Service: Send + Sync + 'static {
     /// may route other step types to it.
     fn step_type(&self) -> &str;
 
+    /// True when the service brings its results where they belong by itself, to places that the
+    /// worker may have no hand in. The worker then does not ask for the client's output folder, and
+    /// lends a folder of its own for a workspace that it may not write to.
+    fn places_results(&self) -> bool {
+        false
+    }
+
     /// Does the work of one attempt.
     ///
     /// The future is dropped when the attempt is no longer wanted; work on other threads should

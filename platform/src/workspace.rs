@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use tokio::io::AsyncWriteExt;
 use url::Url;
 
-use crate::contract::{Directive, Ref};
+use crate::contract::{Directive, FailureClass, Ref};
 use crate::refs::{Reader, Roots, Scope, checksum_of, object_path};
 use crate::service::{Artifact, Failure};
 
@@ -43,16 +43,30 @@ pub struct Label<'a> {
 pub(crate) struct Places {
     pub(crate) workspace: Workspace,
     pub(crate) reader: Reader,
-    pub(crate) output: OutputFolder,
+    /// Nothing when the service sees to the output itself.
+    pub(crate) output: Option<OutputFolder>,
 }
 
 impl Places {
     /// Makes the attempt's folder and the client's output folder, so that work whose outcome could
-    /// not be stored is not even begun.
-    pub(crate) async fn open(roots: &Arc<Roots>, directive: &Directive) -> Result<Self, Failure> {
-        let workspace_root = roots
-            .writable_dir(&directive.workspace_ref.uri, None)
-            .await?;
+    /// not be stored is not even begun. See [`Service::places_results`] for services to which that
+    /// is not the worker's business.
+    ///
+    /// [`Service::places_results`]: crate::service::Service::places_results
+    pub(crate) async fn open(
+        roots: &Arc<Roots>,
+        directive: &Directive,
+        places_results: bool,
+    ) -> Result<Self, Failure> {
+        let named = roots.writable_dir(&directive.workspace_ref.uri, None).await;
+        let workspace_root = match (named, roots.first_writable()) {
+            (Err(refused), Some(lent))
+                if places_results && refused.class == FailureClass::NonRetryable =>
+            {
+                lent.to_owned()
+            }
+            (named, _) => named?,
+        };
         let tenant_dir = workspace_root.join(segment(&directive.tenant_id));
         let scope = Scope {
             workspace_root,
@@ -64,9 +78,15 @@ impl Places {
             .join(segment(&directive.step_type))
             .join(directive.attempt_no.to_string());
         let dir = roots.writable_dir(&folder_uri(&dir)?, Some(&scope)).await?;
-        let output = roots
-            .writable_dir(&directive.output_ref.uri, Some(&scope))
-            .await?;
+        let output = match places_results {
+            true => None,
+            false => Some(OutputFolder {
+                dir: roots
+                    .writable_dir(&directive.output_ref.uri, Some(&scope))
+                    .await?,
+                roots: Arc::clone(roots),
+            }),
+        };
         Ok(Self {
             workspace: Workspace {
                 dir,
@@ -76,10 +96,7 @@ impl Places {
                 roots: Arc::clone(roots),
                 scope,
             },
-            output: OutputFolder {
-                dir: output,
-                roots: Arc::clone(roots),
-            },
+            output,
         })
     }
 }

@@ -103,7 +103,7 @@ impl Desk {
             max_bytes: 10_000_000,
             temp_dir: path("tmp"),
         });
-        let places = Places::open(&Arc::new(roots.unwrap()), &directive)
+        let places = Places::open(&Arc::new(roots.unwrap()), &directive, false)
             .await
             .unwrap();
         Task {

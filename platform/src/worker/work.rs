@@ -20,17 +20,18 @@ pub(super) async fn perform(
     directive: &Arc<Directive>,
     progress: Progress,
 ) -> AttemptResult {
-    let (workspace_ref, ending) = match Places::open(&shared.roots, directive).await {
-        Err(failure) => (None, failed(failure)),
-        Ok(places) => {
-            let workspace_ref = places.workspace.uri().ok().map(Ref::bare);
-            let ended = match run(shared, directive, &places, progress).await {
-                Ok(done) => deliver(done, directive, &places).await,
-                Err(failure) => Err(failure),
-            };
-            (workspace_ref, ended.unwrap_or_else(failed))
-        }
-    };
+    let (workspace_ref, ending) =
+        match Places::open(&shared.roots, directive, shared.service.places_results()).await {
+            Err(failure) => (None, failed(failure)),
+            Ok(places) => {
+                let workspace_ref = places.workspace.uri().ok().map(Ref::bare);
+                let ended = match run(shared, directive, &places, progress).await {
+                    Ok(done) => deliver(done, directive, &places).await,
+                    Err(failure) => Err(failure),
+                };
+                (workspace_ref, ended.unwrap_or_else(failed))
+            }
+        };
     AttemptResult {
         envelope: Envelope::of(directive, clock::timestamp()),
         ending,
@@ -81,17 +82,12 @@ async fn deliver(done: Done, directive: &Directive, places: &Places) -> Result<E
     } = done;
     let output_ref = match delivery {
         Delivery::ByService(output_ref) => output_ref,
-        Delivery::FirstArtifact => match artifacts.first() {
-            None => None,
-            Some(main) => {
+        Delivery::FirstArtifact => match (artifacts.first(), &places.output) {
+            (Some(main), Some(output)) => {
                 let step_id = &directive.step_id;
-                Some(
-                    places
-                        .output
-                        .deliver(main, &places.workspace, step_id)
-                        .await?,
-                )
+                Some(output.deliver(main, &places.workspace, step_id).await?)
             }
+            (None, _) | (_, None) => None,
         },
     };
     info!(artifacts = artifacts.len(), "work done");

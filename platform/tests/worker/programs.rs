@@ -43,6 +43,25 @@ async fn a_program_gets_the_directive_and_its_artifacts_reach_the_host() {
 }
 
 #[tokio::test]
+async fn a_program_may_work_for_places_that_the_worker_cannot_reach() {
+    let rig = Rig::new().await;
+    let script = r#"
+        test -d "$LUCIUS_WORKSPACE_DIR" && touch "$LUCIUS_WORKSPACE_DIR/made"
+        echo '{"status": "SUCCEEDED", "artifact_refs": ["s3://b/k"]}'"#;
+    let settings = Settings::new(
+        "test-service",
+        "sh".into(),
+        vec!["-c".into(), script.into()],
+    );
+    let elsewhere = json!({ "workspace_ref": "file:///not/here/", "output_ref": "s3://b/out" });
+    let result = rig
+        .result_of_changed(Arc::new(Service::new(settings)), elsewhere)
+        .await;
+    assert_eq!(result["status"], "SUCCEEDED", "{result}");
+    assert!(rig.root.join("workspace/acme/job/OCR/1/made").is_file());
+}
+
+#[tokio::test]
 async fn a_program_that_fails_is_tried_again_and_its_last_words_are_kept() {
     let (_rig, result) = result_of("echo first >&2; echo 'disk on fire' >&2; exit 7").await;
     assert_eq!(result["failure_class"], "RETRYABLE");

@@ -137,11 +137,19 @@ impl Rig {
 
     /// Runs one attempt of `service` to its RESULT, with this step payload.
     pub(crate) async fn result_of(&self, service: Arc<dyn Service>, payload: Value) -> Value {
+        self.result_of_changed(service, json!({ "payload": payload }))
+            .await
+    }
+
+    /// As [`Self::result_of`], with other fields of the directive changed.
+    pub(crate) async fn result_of_changed(
+        &self,
+        service: Arc<dyn Service>,
+        change: Value,
+    ) -> Value {
         let stop = CancellationToken::new();
         let worker = tokio::spawn(worker::run(self.config(), service, stop.clone()));
-        let directive = self
-            .host
-            .directive(&self.root, "job", json!({ "payload": payload }));
+        let directive = self.host.directive(&self.root, "job", change);
         let message = self.host.publish(0, directive);
         self.host.until_seen(Event::Completed(message)).await;
         Running { stop, worker }.stop().await;
