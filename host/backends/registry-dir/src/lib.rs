@@ -28,18 +28,27 @@ pub struct RegistryDir {
 impl RegistryDir {
     /// A registry at `root`; `kept` is made when it is first needed.
     pub fn new(root: impl Into<PathBuf>, kept: impl Into<PathBuf>) -> Self {
-        Self { root: root.into(), kept: kept.into() }
+        Self {
+            root: root.into(),
+            kept: kept.into(),
+        }
     }
 
     fn below_root(&self, path: &str) -> Result<PathBuf, Error> {
-        let plain = Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
+        let plain = Path::new(path)
+            .components()
+            .all(|part| matches!(part, Component::Normal(_)));
         if path.is_empty() || !plain || path.contains(['\0', '\\']) {
             return Err(Error::Path(path.to_owned()));
         }
         let unreadable = |error: std::io::Error| Error::Unreadable(format!("{path}: {error}"));
         let root = self.root.canonicalize().map_err(unreadable)?;
         let file = root.join(path).canonicalize().map_err(unreadable)?;
-        if file.starts_with(&root) { Ok(file) } else { Err(Error::Path(path.to_owned())) }
+        if file.starts_with(&root) {
+            Ok(file)
+        } else {
+            Err(Error::Path(path.to_owned()))
+        }
     }
 
     fn kept_path(&self, digest: Digest) -> PathBuf {
@@ -58,8 +67,10 @@ impl Source for RegistryDir {
 
     async fn file(&self, path: &str) -> Result<Arc<[u8]>, Error> {
         let (this, name) = (self.clone(), path.to_owned());
-        let bytes =
-            blocking(move || this.below_root(&name).and_then(|file| read(&file, &name, FILE_LIMIT)));
+        let bytes = blocking(move || {
+            this.below_root(&name)
+                .and_then(|file| read(&file, &name, FILE_LIMIT))
+        });
         Ok(bytes.await?.into())
     }
 
@@ -78,7 +89,9 @@ impl Source for RegistryDir {
     async fn kept(&self, digest: Digest) -> Result<Arc<[u8]>, Error> {
         let path = self.kept_path(digest);
         let name = format!("kept component {digest}");
-        Ok(blocking(move || read(&path, &name, FILE_LIMIT)).await?.into())
+        Ok(blocking(move || read(&path, &name, FILE_LIMIT))
+            .await?
+            .into())
     }
 }
 
@@ -90,9 +103,14 @@ fn read(path: &Path, name: &str, limit: u64) -> Result<Vec<u8>, Error> {
     }
     let file = std::fs::File::open(path).map_err(unreadable)?;
     let mut bytes = Vec::new();
-    file.take(limit + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    file.take(limit + 1)
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
     if bytes.len() as u64 > limit {
-        return Err(Error::TooLarge { name: name.to_owned(), limit });
+        return Err(Error::TooLarge {
+            name: name.to_owned(),
+            limit,
+        });
     }
     Ok(bytes)
 }
@@ -136,7 +154,10 @@ mod tests {
     async fn it_reads_what_is_below_the_registry() {
         let (_folder, source) = registry();
         assert_eq!(source.manifest().await, Ok("{}".to_owned()));
-        assert_eq!(source.file("components/a.wasm").await.as_deref(), Ok(&b"bytes"[..]));
+        assert_eq!(
+            source.file("components/a.wasm").await.as_deref(),
+            Ok(&b"bytes"[..])
+        );
     }
 
     #[tokio::test]
@@ -144,19 +165,33 @@ mod tests {
         let (folder, source) = registry();
         let link = folder.path().join("registry/components/link.wasm");
         std::os::unix::fs::symlink(folder.path().join("secret"), link).expect("a link");
-        for path in
-            ["../secret", "/etc/hostname", "components/../../secret", "", "a\0b", "components/link.wasm"]
-        {
+        for path in [
+            "../secret",
+            "/etc/hostname",
+            "components/../../secret",
+            "",
+            "a\0b",
+            "components/link.wasm",
+        ] {
             let refused = source.file(path).await;
-            assert!(matches!(refused, Err(Error::Path(_))), "{path:?}: {refused:?}");
+            assert!(
+                matches!(refused, Err(Error::Path(_))),
+                "{path:?}: {refused:?}"
+            );
         }
     }
 
     #[tokio::test]
     async fn w27_a_folder_is_not_a_component() {
         let (_folder, source) = registry();
-        assert!(matches!(source.file("components").await, Err(Error::Unreadable(_))));
-        assert!(matches!(source.file("components/none.wasm").await, Err(Error::Unreadable(_))));
+        assert!(matches!(
+            source.file("components").await,
+            Err(Error::Unreadable(_))
+        ));
+        assert!(matches!(
+            source.file("components/none.wasm").await,
+            Err(Error::Unreadable(_))
+        ));
     }
 
     #[tokio::test]
@@ -165,7 +200,10 @@ mod tests {
         let digest = Digest::of(b"bytes");
         assert!(source.kept(digest).await.is_err());
         for _ in 0..2 {
-            source.keep(digest, Arc::from(&b"bytes"[..])).await.expect("kept");
+            source
+                .keep(digest, Arc::from(&b"bytes"[..]))
+                .await
+                .expect("kept");
         }
         assert_eq!(source.kept(digest).await.as_deref(), Ok(&b"bytes"[..]));
     }
