@@ -12,5 +12,6 @@ pub mod orders;
 pub mod places;
 pub mod program;
 pub mod registry;
+pub mod shared;
 pub mod wait;
 pub mod worker;

@@ -1,29 +1,27 @@
 //! What must not get in, and must not do harm on the way.
 
 use lucius_tests::client::Client;
-use lucius_tests::host::Setup;
+use lucius_tests::host::{Host, Setup};
 use lucius_tests::orders::{order, with};
+use lucius_tests::shared::host_for;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-/// The host still takes a job and carries it out, and has no others than those that were accepted.
-async fn still_serves(host: &lucius_tests::host::Host) {
+/// The host still takes a job and carries it out, and nothing that was refused has become a job.
+async fn still_serves(host: &Host, bystander: &str) {
     let client = host.client();
-    let job = client.submit(&order("bystander", "OCR")).await;
-    host.worker("platform-ocr").succeed("bystander").await;
+    let job = client.submit(&order(bystander, "OCR")).await;
+    host.worker("platform-ocr").succeed(bystander).await;
     client.job_in(&job, "SUCCEEDED").await;
-    let all = client.get("/v1/jobs").await.expect(200).body;
-    assert_eq!(
-        all["jobs"].as_array().map(Vec::len),
-        Some(1),
-        "nothing refused has become a job"
-    );
+    let refused = client.get("/v1/jobs?tenant_id=t").await.expect(200).body;
+    assert_eq!(refused["jobs"], json!([]));
     assert!(!host.output().contains("panicked"), "{}", host.output());
 }
 
 #[tokio::test]
 async fn bodies_that_are_no_json_are_refused() {
-    let host = Setup::quick().start().await;
+    let mut host = host_for(1).await;
+    let tenant = host.tenant("bystander");
     let client = host.client();
     let whole = order("t", "OCR").to_string();
     let deep = format!(
@@ -61,7 +59,7 @@ async fn bodies_that_are_no_json_are_refused() {
         );
         assert!(answer.text.len() < 2_000, "no echo: {shown}");
     }
-    still_serves(&host).await;
+    still_serves(&host, &tenant).await;
 }
 
 #[tokio::test]
@@ -94,12 +92,13 @@ async fn a_body_that_is_too_large_is_413_whatever_its_headers_say() {
         .post_text("/v1/callbacks/result", "x".repeat(20_000))
         .await
         .expect_problem(413, "BODY_TOO_LARGE");
-    still_serves(&host).await;
+    still_serves(&host, "bystander").await;
 }
 
 #[tokio::test]
 async fn bodies_of_the_wrong_type_are_refused_with_every_violation() {
-    let host = Setup::quick().start().await;
+    let mut host = host_for(1).await;
+    let tenant = host.tenant("bystander");
     let client = host.client();
     for body in [json!([]), json!(null), json!("x"), json!(7), json!({})] {
         client
@@ -150,12 +149,13 @@ async fn bodies_of_the_wrong_type_are_refused_with_every_violation() {
             .await
             .expect_problem(422, "INVALID_ENVELOPE");
     }
-    still_serves(&host).await;
+    still_serves(&host, &tenant).await;
 }
 
 #[tokio::test]
 async fn payloads_are_refused_with_every_violation_of_every_step_and_who_says_so() {
-    let host = Setup::quick().start().await;
+    let mut host = host_for(1).await;
+    let tenant = host.tenant("bystander");
     let client = host.client();
     let payload = json!({ "steps": {
         "ocr": { "page_range": "5-2", "ocr_engine": "abbyy" },
@@ -208,7 +208,7 @@ async fn payloads_are_refused_with_every_violation_of_every_step_and_who_says_so
             .await
             .expect_problem(422, "INVALID_PAYLOAD");
     }
-    still_serves(&host).await;
+    still_serves(&host, &tenant).await;
 }
 
 fn order_of(request_type: &str) -> Value {
@@ -217,7 +217,8 @@ fn order_of(request_type: &str) -> Value {
 
 #[tokio::test]
 async fn a_request_type_that_nothing_serves_is_refused() {
-    let host = Setup::quick().start().await;
+    let mut host = host_for(1).await;
+    let tenant = host.tenant("bystander");
     let client = host.client();
     for unknown in [
         "ocr",
@@ -235,7 +236,7 @@ async fn a_request_type_that_nothing_serves_is_refused() {
             "it says what is served: {detail}"
         );
     }
-    still_serves(&host).await;
+    still_serves(&host, &tenant).await;
 }
 
 #[tokio::test]
@@ -295,12 +296,13 @@ async fn references_are_let_in_by_scheme_host_and_length_alone() {
         2,
         "all at once"
     );
-    still_serves(&host).await;
+    still_serves(&host, "bystander").await;
 }
 
 #[tokio::test]
 async fn unknown_routes_and_methods_are_told_as_problems() {
-    let host = Setup::quick().start().await;
+    let mut host = host_for(1).await;
+    let tenant = host.tenant("bystander");
     let client = host.client();
     for path in [
         "/",
@@ -363,12 +365,13 @@ async fn unknown_routes_and_methods_are_told_as_problems() {
         .send(untyped)
         .await
         .expect_problem(415, "UNSUPPORTED_MEDIA_TYPE");
-    still_serves(&host).await;
+    still_serves(&host, &tenant).await;
 }
 
 #[tokio::test]
 async fn the_bus_refuses_what_it_does_not_have() {
-    let host = Setup::quick().start().await;
+    let mut host = host_for(1).await;
+    let tenant = host.tenant("bystander");
     let client = host.client();
     let post = async |client: &Client, path: &str| client.post_nothing(path).await.status;
     assert_eq!(
@@ -404,12 +407,13 @@ async fn the_bus_refuses_what_it_does_not_have() {
         }
     }
     assert_eq!(client.get("/bus/nothing/here").await.status, 404);
-    still_serves(&host).await;
+    still_serves(&host, &tenant).await;
 }
 
 #[tokio::test]
 async fn many_bad_commands_at_once_leave_room_for_a_good_one() {
-    let host = Setup::quick().start().await;
+    let mut host = host_for(1).await;
+    let tenant = host.tenant("bystander");
     let client = host.client();
     let deep = "[".repeat(20_000);
     let mut calls = tokio::task::JoinSet::new();
@@ -428,7 +432,7 @@ async fn many_bad_commands_at_once_leave_room_for_a_good_one() {
             }
         });
     }
-    still_serves(&host).await;
+    still_serves(&host, &tenant).await;
     for answer in calls.join_all().await {
         assert!((400..500).contains(&answer.status), "{}", answer.text);
     }

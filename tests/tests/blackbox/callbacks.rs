@@ -3,6 +3,7 @@
 use lucius_tests::client::Client;
 use lucius_tests::host::{Host, Setup};
 use lucius_tests::orders::{artifact, order, with};
+use lucius_tests::shared::host_for;
 use lucius_tests::worker::{Delivery, Worker};
 use serde_json::{Value, json};
 
@@ -27,9 +28,12 @@ async fn standing(client: &Client, job: &str) -> (Value, Vec<Value>) {
 
 #[tokio::test]
 async fn f20_a_callback_needs_the_token_of_its_very_attempt() {
-    let host = Setup::quick().start().await;
-    let (client, worker, job, mine) = first(&host, "mine", "OCR").await;
-    let (.., other) = first(&host, "other", "OCR").await;
+    let mut host = host_for(2).await;
+    let first_tenant = host.tenant("mine");
+    let second_tenant = host.tenant("other");
+    let (client, worker, job, mine) = first(&host, &first_tenant, "OCR").await;
+    let (.., other) = first(&host, &second_tenant, "OCR").await;
+    client.step_in(&job, "ocr", "AWAITING_ACK").await;
     let before = standing(&client, &job).await;
     let bodies = [
         ("ack", mine.ack()),
@@ -77,8 +81,9 @@ async fn f20_a_callback_needs_the_token_of_its_very_attempt() {
 
 #[tokio::test]
 async fn a_callback_for_no_job_is_404() {
-    let host = Setup::quick().start().await;
-    let (_, worker, _, delivery) = first(&host, "known", "OCR").await;
+    let mut host = host_for(1).await;
+    let tenant = host.tenant("known");
+    let (_, worker, _, delivery) = first(&host, &tenant, "OCR").await;
     for unknown in ["01890000-0000-7000-8000-000000000000", "no-such-job"] {
         let body = with(delivery.ack(), json!({ "jobId": unknown }));
         worker
@@ -90,8 +95,10 @@ async fn a_callback_for_no_job_is_404() {
 
 #[tokio::test]
 async fn a_malformed_callback_is_refused_with_all_that_is_wrong() {
-    let host = Setup::quick().start().await;
-    let (client, worker, job, delivery) = first(&host, "sloppy", "OCR").await;
+    let mut host = host_for(1).await;
+    let tenant = host.tenant("sloppy");
+    let (client, worker, job, delivery) = first(&host, &tenant, "OCR").await;
+    client.step_in(&job, "ocr", "AWAITING_ACK").await;
     let before = standing(&client, &job).await;
     let url = delivery.directive["callback_urls"]["result"]
         .as_str()
@@ -144,8 +151,9 @@ async fn a_malformed_callback_is_refused_with_all_that_is_wrong() {
 
 #[tokio::test]
 async fn f17_a_result_without_an_ack_counts_as_both() {
-    let host = Setup::quick().start().await;
-    let (client, worker, job, delivery) = first(&host, "hasty", "OCR->EMBEDDING").await;
+    let mut host = host_for(1).await;
+    let tenant = host.tenant("hasty");
+    let (client, worker, job, delivery) = first(&host, &tenant, "OCR->EMBEDDING").await;
     let answer = worker
         .result(&delivery, &delivery.success(&[artifact("ocr")]))
         .await
@@ -169,8 +177,9 @@ async fn f17_a_result_without_an_ack_counts_as_both() {
 
 #[tokio::test]
 async fn i12_a_repeated_result_is_answered_alike_and_a_different_one_is_a_conflict() {
-    let host = Setup::quick().start().await;
-    let (client, worker, job, delivery) = first(&host, "repeater", "OCR->EMBEDDING").await;
+    let mut host = host_for(1).await;
+    let tenant = host.tenant("repeater");
+    let (client, worker, job, delivery) = first(&host, &tenant, "OCR->EMBEDDING").await;
     let result = delivery.success(&[artifact("ocr")]);
     worker.ack(&delivery).await.expect(200);
     worker.ack(&delivery).await.expect(200);
@@ -225,8 +234,9 @@ async fn f18_i11_a_stale_result_changes_nothing() {
 
 #[tokio::test]
 async fn f19_i1_callbacks_after_the_end_are_answered_and_not_applied() {
-    let host = Setup::quick().start().await;
-    let (client, worker, job, delivery) = first(&host, "over", "OCR").await;
+    let mut host = host_for(1).await;
+    let tenant = host.tenant("over");
+    let (client, worker, job, delivery) = first(&host, &tenant, "OCR").await;
     worker
         .finish(&delivery, &delivery.success(&[artifact("ocr")]))
         .await;
@@ -246,8 +256,9 @@ async fn f19_i1_callbacks_after_the_end_are_answered_and_not_applied() {
 
 #[tokio::test]
 async fn f16_of_a_hundred_equal_results_at_once_one_counts() {
-    let host = Setup::quick().start().await;
-    let (client, worker, job, delivery) = first(&host, "crowd", "OCR->EMBEDDING").await;
+    let mut host = host_for(1).await;
+    let tenant = host.tenant("crowd");
+    let (client, worker, job, delivery) = first(&host, &tenant, "OCR->EMBEDDING").await;
     let result = delivery.success(&[artifact("ocr")]);
     let mut calls = tokio::task::JoinSet::new();
     for _ in 0..100 {
@@ -259,18 +270,19 @@ async fn f16_of_a_hundred_equal_results_at_once_one_counts() {
     }
     assert_eq!(client.events_of(&job, "result_received").await.len(), 1);
     let embedding = host.worker("platform-embedding");
-    let next = embedding.next("crowd").await;
+    let next = embedding.next(&tenant).await;
     embedding.complete(&next).await.expect(200);
     assert!(
-        embedding.now("crowd").await.is_none(),
+        embedding.now(&tenant).await.is_none(),
         "one directive for the next step"
     );
 }
 
 #[tokio::test]
 async fn a_heartbeat_renews_the_lease() {
-    let host = Setup::quick().start().await;
-    let (client, worker, job, delivery) = first(&host, "alive", "OCR").await;
+    let mut host = host_for(1).await;
+    let tenant = host.tenant("alive");
+    let (client, worker, job, delivery) = first(&host, &tenant, "OCR").await;
     worker.ack(&delivery).await.expect(200);
     let expires = async || {
         client.step(&job, "ocr").await["lease_expires_at"]

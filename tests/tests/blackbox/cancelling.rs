@@ -2,6 +2,7 @@
 
 use lucius_tests::host::Setup;
 use lucius_tests::orders::{artifact, order};
+use lucius_tests::shared::host_for;
 use serde_json::Value;
 
 #[tokio::test]
@@ -155,7 +156,7 @@ async fn f22_cancel_and_result_at_once_end_in_one_of_two_ways() {
 
 #[tokio::test]
 async fn a_verb_for_no_job_is_404() {
-    let host = Setup::quick().start().await;
+    let host = host_for(0).await;
     let client = host.client();
     for verb in ["cancel", "redrive"] {
         for id in [

@@ -4,15 +4,17 @@ use std::collections::BTreeSet;
 
 use lucius_tests::host::Setup;
 use lucius_tests::orders::{order, with};
+use lucius_tests::shared::host_for;
 use serde_json::{Value, json};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i5_of_a_hundred_equal_commands_at_once_one_job_comes() {
-    let host = Setup::quick().start().await;
+    let mut host = host_for(1).await;
+    let tenant = host.tenant("crowd");
     let client = host.client();
     for (round, order) in [
-        order("crowd", "OCR"),
-        with(order("crowd", "OCR"), json!({ "idempotency_key": "k" })),
+        order(&tenant, "OCR"),
+        with(order(&tenant, "OCR"), json!({ "idempotency_key": "k" })),
     ]
     .into_iter()
     .enumerate()
@@ -33,17 +35,22 @@ async fn i5_of_a_hundred_equal_commands_at_once_one_job_comes() {
             fresh += usize::from(answer.body["duplicate"] == false);
         }
         assert_eq!((jobs.len(), fresh), (1, 1));
-        let list = client.get("/v1/jobs?tenant_id=crowd").await.expect(200);
+        let list = client
+            .get(&format!("/v1/jobs?tenant_id={tenant}"))
+            .await
+            .expect(200);
         assert_eq!(list.body["jobs"].as_array().map(Vec::len), Some(round + 1));
     }
 }
 
 #[tokio::test]
 async fn a_key_stands_for_one_command_of_one_tenant() {
-    let host = Setup::quick().start().await;
+    let mut host = host_for(2).await;
+    let first_tenant = host.tenant("keyed");
+    let second_tenant = host.tenant("keyed too");
     let client = host.client();
     let first = with(
-        order("keyed", "OCR"),
+        order(&first_tenant, "OCR"),
         json!({ "idempotency_key": "order-1" }),
     );
     let job = client.submit(&first).await;
@@ -65,7 +72,7 @@ async fn a_key_stands_for_one_command_of_one_tenant() {
             .expect_problem(409, "IDEMPOTENCY_KEY_REUSED");
     }
     let of_another = client
-        .submit(&with(first, json!({ "tenant_id": "keyed too" })))
+        .submit(&with(first, json!({ "tenant_id": &second_tenant })))
         .await;
     assert_ne!(of_another, job);
 }
@@ -112,11 +119,12 @@ async fn a_command_is_the_same_however_it_is_written() {
 
 #[tokio::test]
 async fn a_duplicate_shows_the_job_as_it_is_now() {
-    let host = Setup::quick().start().await;
+    let mut host = host_for(1).await;
+    let tenant = host.tenant("later");
     let client = host.client();
-    let order = order("later", "OCR");
+    let order = order(&tenant, "OCR");
     let job = client.submit(&order).await;
-    host.worker("platform-ocr").succeed("later").await;
+    host.worker("platform-ocr").succeed(&tenant).await;
     client.job_in(&job, "SUCCEEDED").await;
     let answer = client.post("/v1/commands", &order).await.expect(202);
     let expected: Value = json!({ "jobId": job, "state": "SUCCEEDED", "duplicate": true });

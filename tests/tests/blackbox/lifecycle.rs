@@ -3,6 +3,7 @@
 use lucius_tests::host::{Host, Setup};
 use lucius_tests::orders::{empty_text, order, with};
 use lucius_tests::places;
+use lucius_tests::shared::host_for;
 use lucius_tests::worker::Delivery;
 use serde_json::{Value, json};
 
@@ -39,11 +40,11 @@ async fn do_step(host: &Host, tenant: &str, step_id: &str) -> Delivery {
 
 #[tokio::test]
 async fn every_shipped_request_type_runs_to_its_end() -> anyhow::Result<()> {
-    let host = Setup::quick().start().await;
+    let mut host = host_for(1).await;
     let client = host.client();
     let contract = directive_contract()?;
+    let tenant = host.tenant("everything");
     for (request_type, protocol_id, steps) in SHIPPED {
-        let tenant = format!("tenant of {request_type}");
         let job = client.submit(&order(&tenant, request_type)).await;
         let mut leases = Vec::new();
         for (done, step_id) in steps.iter().enumerate() {
@@ -115,9 +116,10 @@ async fn every_shipped_request_type_runs_to_its_end() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn a_message_carries_its_names_in_its_properties() {
-    let host = Setup::quick().start().await;
-    let job = host.client().submit(&order("ACME", "OCR")).await;
-    let delivery = host.worker("platform-ocr").next("ACME").await;
+    let mut host = host_for(1).await;
+    let tenant = host.tenant("ACME");
+    let job = host.client().submit(&order(&tenant, "OCR")).await;
+    let delivery = host.worker("platform-ocr").next(&tenant).await;
 
     assert_eq!(delivery.broker["MessageId"], format!("{job}:ocr:1"));
     assert_eq!(delivery.broker["DeliveryCount"], 1);
@@ -131,7 +133,7 @@ async fn a_message_carries_its_names_in_its_properties() {
     for (name, value) in [
         ("service", json!("platform-ocr")),
         ("mode", json!("DEFAULT")),
-        ("tenant_id", json!("ACME")),
+        ("tenant_id", json!(&tenant)),
         ("jobId", json!(job)),
         ("stepId", json!("ocr")),
     ] {
@@ -223,9 +225,10 @@ async fn job_and_steps_show_where_the_work_stands() {
 
 #[tokio::test]
 async fn an_event_stream_shows_all_events_and_ends_with_the_job() -> anyhow::Result<()> {
-    let host = Setup::quick().start().await;
+    let mut host = host_for(1).await;
+    let tenant = host.tenant("watched");
     let client = host.client();
-    let job = client.submit(&order("watched", "OCR")).await;
+    let job = client.submit(&order(&tenant, "OCR")).await;
     let path = format!("/v1/jobs/{job}/events");
     let request = client
         .request(reqwest::Method::GET, &path)
@@ -240,7 +243,7 @@ async fn an_event_stream_shows_all_events_and_ends_with_the_job() -> anyhow::Res
             .is_some_and(|bytes| bytes.starts_with(b"id:") || bytes.starts_with(b"event:"))
     );
 
-    do_step(&host, "watched", "ocr").await;
+    do_step(&host, &tenant, "ocr").await;
     let mut text = first.map(|bytes| bytes.to_vec()).unwrap_or_default();
     while let Some(chunk) = stream.chunk().await? {
         text.extend_from_slice(&chunk);
@@ -261,11 +264,12 @@ async fn an_event_stream_shows_all_events_and_ends_with_the_job() -> anyhow::Res
 
 #[tokio::test]
 async fn an_empty_text_is_not_embedded_and_the_job_says_why() {
-    let host = Setup::quick().start().await;
+    let mut host = host_for(1).await;
+    let tenant = host.tenant("blank");
     let client = host.client();
-    let job = client.submit(&order("blank", "OCR->EMBEDDING->SIS")).await;
+    let job = client.submit(&order(&tenant, "OCR->EMBEDDING->SIS")).await;
     let ocr = host.worker("platform-ocr");
-    let delivery = ocr.next("blank").await;
+    let delivery = ocr.next(&tenant).await;
     ocr.finish(&delivery, &delivery.success(&[empty_text()]))
         .await;
 
@@ -282,7 +286,7 @@ async fn an_empty_text_is_not_embedded_and_the_job_says_why() {
     assert_eq!(client.step(&job, "sis").await["state"], "SKIPPED");
     assert!(
         host.worker("platform-embedding")
-            .now("blank")
+            .now(&tenant)
             .await
             .is_none()
     );
@@ -290,11 +294,12 @@ async fn an_empty_text_is_not_embedded_and_the_job_says_why() {
 
 #[tokio::test]
 async fn a_success_without_artifacts_is_not_believed() {
-    let host = Setup::quick().start().await;
+    let mut host = host_for(1).await;
+    let tenant = host.tenant("liar");
     let client = host.client();
-    let job = client.submit(&order("liar", "OCR")).await;
+    let job = client.submit(&order(&tenant, "OCR")).await;
     let ocr = host.worker("platform-ocr");
-    let delivery = ocr.next("liar").await;
+    let delivery = ocr.next(&tenant).await;
     ocr.finish(&delivery, &delivery.success(&[])).await;
     let ended = client.job_in(&job, "FAILED_FINAL").await;
     assert_eq!(ended["error_code"], "ARTIFACTS_MISSING");
@@ -306,7 +311,8 @@ async fn a_success_without_artifacts_is_not_believed() {
 
 #[tokio::test]
 async fn each_step_gets_its_own_payload_normalized_by_its_plugin() {
-    let host = Setup::quick().start().await;
+    let mut host = host_for(1).await;
+    let tenant = host.tenant("payloads");
     let client = host.client();
     let payload = json!({ "steps": {
         "ocr": { "page_range": " 1 - 3, 5 ", "language_hint": "deu" },
@@ -314,14 +320,14 @@ async fn each_step_gets_its_own_payload_normalized_by_its_plugin() {
     }});
     client
         .submit(&with(
-            order("payloads", "OCR->EMBEDDING"),
+            order(&tenant, "OCR->EMBEDDING"),
             json!({ "payload": payload }),
         ))
         .await;
-    let ocr = do_step(&host, "payloads", "ocr").await.directive;
+    let ocr = do_step(&host, &tenant, "ocr").await.directive;
     assert_eq!(ocr["payload"]["page_range"], "1-3,5");
     assert_eq!(ocr["payload"]["language_hint"], "deu");
-    let embedding = do_step(&host, "payloads", "embedding").await.directive;
+    let embedding = do_step(&host, &tenant, "embedding").await.directive;
     assert_eq!(embedding["payload"]["chunking"]["max_tokens"], 64);
     assert_eq!(embedding["payload"]["an_unknown_member"], json!([1]));
     assert_eq!(

@@ -7,6 +7,7 @@ use lucius_tests::orders::{order, with};
 use lucius_tests::places;
 use lucius_tests::program::Run;
 use lucius_tests::registry::Copied;
+use lucius_tests::shared::host_for;
 use serde_json::json;
 
 /// `lucius ARGS` against a host, in its folder.
@@ -57,7 +58,7 @@ async fn submit_takes_a_file_or_standard_input_and_says_when_it_knew_the_command
 
 #[tokio::test]
 async fn submit_shows_every_violation_in_its_one_line() {
-    let host = Setup::quick().start().await;
+    let host = host_for(0).await;
     let payload = json!({ "page_range": "x", "ocr_engine": "y" });
     let command = with(order("cli", "OCR"), json!({ "payload": payload })).to_string();
     let ended = lucius(&host, &["submit", "-"])

@@ -2,6 +2,7 @@
 
 use lucius_tests::host::Setup;
 use lucius_tests::orders::{artifact, order};
+use lucius_tests::shared::host_for;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -65,14 +66,13 @@ async fn a_lease_that_nobody_renews_ends_its_attempt() {
 
 #[tokio::test]
 async fn i13_after_the_last_attempt_the_job_fails_with_the_services_own_error() {
-    let host = Setup::quick().start().await;
+    let mut host = host_for(1).await;
+    let tenant = host.tenant("hopeless");
     let client = host.client();
-    let job = client.submit(&order("hopeless", "OCR")).await;
+    let job = client.submit(&order(&tenant, "OCR")).await;
     let worker = host.worker("platform-ocr");
     for attempt_no in 1..=3 {
-        let delivery = worker
-            .fail("hopeless", "RETRYABLE", "SCANNER_ON_FIRE")
-            .await;
+        let delivery = worker.fail(&tenant, "RETRYABLE", "SCANNER_ON_FIRE").await;
         assert_eq!(delivery.attempt_no(), attempt_no);
     }
     let ended = client.job_in(&job, "FAILED_FINAL").await;
@@ -80,7 +80,7 @@ async fn i13_after_the_last_attempt_the_job_fails_with_the_services_own_error() 
     assert_eq!(ended["error_message"], "it did not work");
     assert_eq!(ended["attempts_total"], 3);
     assert_eq!(client.step(&job, "ocr").await["state"], "FAILED_FINAL");
-    assert!(worker.now("hopeless").await.is_none());
+    assert!(worker.now(&tenant).await.is_none());
 }
 
 #[tokio::test]
@@ -101,11 +101,12 @@ async fn silence_to_the_end_fails_the_job_as_well() {
 
 #[tokio::test]
 async fn a_failure_that_no_retry_cures_ends_the_job_at_once() {
-    let host = Setup::quick().start().await;
+    let mut host = host_for(1).await;
+    let tenant = host.tenant("broken");
     let client = host.client();
-    let job = client.submit(&order("broken", "OCR->EMBEDDING")).await;
+    let job = client.submit(&order(&tenant, "OCR->EMBEDDING")).await;
     host.worker("platform-ocr")
-        .fail("broken", "NON_RETRYABLE", "PDF_ENCRYPTED")
+        .fail(&tenant, "NON_RETRYABLE", "PDF_ENCRYPTED")
         .await;
     let ended = client.job_in(&job, "FAILED_FINAL").await;
     assert_eq!(
@@ -115,7 +116,7 @@ async fn a_failure_that_no_retry_cures_ends_the_job_at_once() {
     assert_eq!(client.step(&job, "embedding").await["attempt_no"], 0);
     assert!(
         host.worker("platform-embedding")
-            .now("broken")
+            .now(&tenant)
             .await
             .is_none()
     );
@@ -123,11 +124,12 @@ async fn a_failure_that_no_retry_cures_ends_the_job_at_once() {
 
 #[tokio::test]
 async fn a_plugins_own_delay_wins_over_the_configured_one() -> anyhow::Result<()> {
-    let host = Setup::quick().start().await;
+    let mut host = host_for(1).await;
+    let tenant = host.tenant("busy");
     let client = host.client();
-    let job = client.submit(&order("busy", "OCR")).await;
+    let job = client.submit(&order(&tenant, "OCR")).await;
     host.worker("platform-ocr")
-        .fail("busy", "RETRYABLE", "MODEL_OVERLOADED")
+        .fail(&tenant, "RETRYABLE", "MODEL_OVERLOADED")
         .await;
     let step = client.step_in(&job, "ocr", "FAILED_RETRY").await;
     assert_eq!(step["last_error_code"], "MODEL_OVERLOADED");
