@@ -93,7 +93,11 @@ pub enum BusBackend {
 
 impl Default for Bus {
     fn default() -> Self {
-        Self { backend: BusBackend::Embedded, lock_ms: 60_000, max_delivery_count: 10 }
+        Self {
+            backend: BusBackend::Embedded,
+            lock_ms: 60_000,
+            max_delivery_count: 10,
+        }
     }
 }
 
@@ -117,8 +121,13 @@ pub struct Timing {
 
 impl Default for Timing {
     fn default() -> Self {
-        let JobTiming { ack_ms, lease_ms, max_attempts, retry_backoff_ms, dispatch_backoff_ms } =
-            JobTiming::default();
+        let JobTiming {
+            ack_ms,
+            lease_ms,
+            max_attempts,
+            retry_backoff_ms,
+            dispatch_backoff_ms,
+        } = JobTiming::default();
         Self {
             ack_timeout_ms: ack_ms,
             lease_ms,
@@ -168,8 +177,12 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        let EngineLimits { tenant_inflight, global_inflight, burst_inflight, outbox_backlog } =
-            EngineLimits::default();
+        let EngineLimits {
+            tenant_inflight,
+            global_inflight,
+            burst_inflight,
+            outbox_backlog,
+        } = EngineLimits::default();
         Self {
             tenant_inflight,
             global_inflight,
@@ -214,7 +227,10 @@ impl Refs {
     /// The rules, in lower case.
     pub fn rules(&self) -> RefRules {
         let lower = |list: &[String]| list.iter().map(|name| name.to_ascii_lowercase()).collect();
-        RefRules { schemes: lower(&self.schemes), hosts: lower(&self.hosts) }
+        RefRules {
+            schemes: lower(&self.schemes),
+            hosts: lower(&self.hosts),
+        }
     }
 }
 
@@ -252,15 +268,30 @@ pub struct Plugins {
 impl Default for Plugins {
     fn default() -> Self {
         // Room for components of interpreted languages; first-party plugins ask for far less.
-        Self { memory_bytes: 64 << 20, deadline_ms: 1_000, fuel: 2_000_000_000, output_bytes: 1 << 20 }
+        Self {
+            memory_bytes: 64 << 20,
+            deadline_ms: 1_000,
+            fuel: 2_000_000_000,
+            output_bytes: 1 << 20,
+        }
     }
 }
 
 impl Plugins {
     /// The cap as the engine takes it.
     pub fn cap(&self) -> PluginLimits {
-        let Self { memory_bytes, deadline_ms, fuel, output_bytes } = *self;
-        PluginLimits { memory_bytes, deadline_ms, fuel, output_bytes }
+        let Self {
+            memory_bytes,
+            deadline_ms,
+            fuel,
+            output_bytes,
+        } = *self;
+        PluginLimits {
+            memory_bytes,
+            deadline_ms,
+            fuel,
+            output_bytes,
+        }
     }
 }
 
@@ -339,7 +370,10 @@ pub enum LogFormat {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { format: LogFormat::Human, filter: "warn,lucius=info,plugin=info".to_owned() }
+        Self {
+            format: LogFormat::Human,
+            filter: "warn,lucius=info,plugin=info".to_owned(),
+        }
     }
 }
 
@@ -399,8 +433,10 @@ impl Config {
         let mut settings = match file {
             None => Table::new(),
             Some(path) => {
-                let text = std::fs::read_to_string(path)
-                    .map_err(|source| Error::Unreadable { path: path.to_owned(), source })?;
+                let text = std::fs::read_to_string(path).map_err(|source| Error::Unreadable {
+                    path: path.to_owned(),
+                    source,
+                })?;
                 let refused = |error: toml::de::Error| Error::Refused {
                     place: path.display().to_string(),
                     reason: one_line(&error),
@@ -419,7 +455,11 @@ impl Config {
             }
         }
         settings.try_into().map_err(|error| Error::Refused {
-            place: if named.is_empty() { "settings".to_owned() } else { named.join(", ") },
+            place: if named.is_empty() {
+                "settings".to_owned()
+            } else {
+                named.join(", ")
+            },
             reason: one_line(&error),
         })
     }
@@ -433,7 +473,10 @@ fn key_of(variable: &str, known: &Table) -> Option<Vec<String>> {
     }
     known.iter().find_map(|(section, value)| {
         let key = name.strip_prefix(section.as_str())?.strip_prefix('_')?;
-        value.as_table()?.contains_key(key).then(|| vec![section.clone(), key.to_owned()])
+        value
+            .as_table()?
+            .contains_key(key)
+            .then(|| vec![section.clone(), key.to_owned()])
     })
 }
 
@@ -444,7 +487,9 @@ fn set(settings: &mut Table, path: &[String], text: &str) {
     let value = value.unwrap_or_else(|| Value::String(text.to_owned()));
     let mut table = settings;
     if let [section, _] = path {
-        let entry = table.entry(section.clone()).or_insert_with(|| Value::Table(Table::new()));
+        let entry = table
+            .entry(section.clone())
+            .or_insert_with(|| Value::Table(Table::new()));
         let Value::Table(inner) = entry else { return };
         table = inner;
     }
@@ -454,7 +499,11 @@ fn set(settings: &mut Table, path: &[String], text: &str) {
 }
 
 fn one_line(error: &toml::de::Error) -> String {
-    error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
+    error
+        .to_string()
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 #[cfg(test)]
@@ -465,7 +514,9 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("lucius.toml");
         std::fs::write(&path, text).expect("a file");
-        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let variables = variables
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         Config::load(Some(&path), variables)
     }
 
@@ -497,7 +548,10 @@ mod tests {
     fn an_unknown_key_is_refused_in_one_line_that_names_it() {
         let refused = load("[timing]\nack_timeout = 50\n", &[]).expect_err("an unknown key");
         let line = refused.to_string();
-        assert!(line.contains("ack_timeout") && line.contains("lucius.toml"), "{line}");
+        assert!(
+            line.contains("ack_timeout") && line.contains("lucius.toml"),
+            "{line}"
+        );
         assert!(!line.contains('\n'), "{line}");
         assert!(load("colour = 1", &[]).is_err());
         assert!(load("[ledger]\nbackend = \"oracle\"", &[]).is_err());
@@ -506,10 +560,20 @@ mod tests {
 
     #[test]
     fn the_settings_page_shows_the_defaults() {
-        let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/settings.md"))
-            .expect("docs/settings.md");
+        let page = std::fs::read_to_string(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../docs/settings.md"
+        ))
+        .expect("docs/settings.md");
         let defaults = toml::to_string(&Config::default()).expect("the defaults are TOML");
-        let block = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next());
-        assert_eq!(block, Some(defaults.as_str()), "docs/settings.md is to hold:\n{defaults}");
+        let block = page
+            .split("```toml\n")
+            .nth(1)
+            .and_then(|rest| rest.split("```").next());
+        assert_eq!(
+            block,
+            Some(defaults.as_str()),
+            "docs/settings.md is to hold:\n{defaults}"
+        );
     }
 }

@@ -60,7 +60,9 @@ pub enum StartError {
         source: std::io::Error,
     },
     /// The callback key is not one.
-    #[error("{0} does not hold 32 bytes: remove it to have a new one made (callbacks under way are then refused)")]
+    #[error(
+        "{0} does not hold 32 bytes: remove it to have a new one made (callbacks under way are then refused)"
+    )]
     Key(String),
     /// The ledger does not open.
     #[error(transparent)]
@@ -83,12 +85,17 @@ impl Host {
     /// What is in the way. Nothing is left half made that a later start would trip over.
     pub async fn open(config: Config) -> Result<Self, StartError> {
         check(&config)?;
-        let listener = TcpListener::bind(config.listen)
-            .await
-            .map_err(|source| StartError::Listen { address: config.listen, source })?;
-        let address = listener
-            .local_addr()
-            .map_err(|source| StartError::Listen { address: config.listen, source })?;
+        let listener =
+            TcpListener::bind(config.listen)
+                .await
+                .map_err(|source| StartError::Listen {
+                    address: config.listen,
+                    source,
+                })?;
+        let address = listener.local_addr().map_err(|source| StartError::Listen {
+            address: config.listen,
+            source,
+        })?;
 
         let data_dir = usable(&config.data_dir)?;
         let token_key = token_key(&data_dir)?;
@@ -101,13 +108,20 @@ impl Host {
             max_delivery_count: config.bus.max_delivery_count,
             ..lucius_embedded_bus::Settings::default()
         };
-        let bus = EmbeddedBus::open(&data_dir.join("bus.db"), bus_settings, Arc::clone(&clock) as _)?;
+        let bus = EmbeddedBus::open(
+            &data_dir.join("bus.db"),
+            bus_settings,
+            Arc::clone(&clock) as _,
+        )?;
         let ports = Ports {
             ledger: Arc::clone(&ledger) as _,
             generations: Arc::clone(&ledger) as _,
             bus: Arc::clone(&bus) as _,
             runtime: Arc::new(Sandbox::start(lucius_wasm::Settings::default())?),
-            source: Arc::new(RegistryDir::new(&config.registry, data_dir.join("components"))),
+            source: Arc::new(RegistryDir::new(
+                &config.registry,
+                data_dir.join("components"),
+            )),
             clock,
             ids: Arc::new(SystemIds),
         };
@@ -128,7 +142,14 @@ impl Host {
             publish_concurrency: PUBLISH_CONCURRENCY,
         };
         let engine = Engine::open(ports, settings).await?;
-        Ok(Self { engine, ledger, bus, listener, address, config })
+        Ok(Self {
+            engine,
+            ledger,
+            bus,
+            listener,
+            address,
+            config,
+        })
     }
 
     /// The base URL of the bus.
@@ -150,7 +171,9 @@ fn check(config: &Config) -> Result<(), StartError> {
         return setting("timing.max_attempts is 0, so nothing could ever run: set at least 1");
     }
     if timing.sweep_interval_ms == 0 || timing.ack_timeout_ms == 0 || timing.lease_ms == 0 {
-        return setting("timing: sweep_interval_ms, ack_timeout_ms and lease_ms must be at least 1");
+        return setting(
+            "timing: sweep_interval_ms, ack_timeout_ms and lease_ms must be at least 1",
+        );
     }
     if config.refs.schemes.is_empty() {
         return setting("refs.schemes is empty, so every command would be refused: name a scheme");
@@ -160,7 +183,10 @@ fn check(config: &Config) -> Result<(), StartError> {
 
 /// The data directory, made if need be, as an absolute path that can be written.
 fn usable(data_dir: &Path) -> Result<PathBuf, StartError> {
-    let fail = |source| StartError::DataDir { path: data_dir.to_owned(), source };
+    let fail = |source| StartError::DataDir {
+        path: data_dir.to_owned(),
+        source,
+    };
     std::fs::create_dir_all(data_dir.join("workspace")).map_err(fail)?;
     tempfile::tempfile_in(data_dir).map_err(fail)?;
     data_dir.canonicalize().map_err(fail)
@@ -169,12 +195,16 @@ fn usable(data_dir: &Path) -> Result<PathBuf, StartError> {
 /// The key of the callback tokens, made on first use and readable by the owner alone.
 fn token_key(data_dir: &Path) -> Result<[u8; 32], StartError> {
     let path = data_dir.join("callback.key");
-    let fail = |source| StartError::DataDir { path: path.clone(), source };
+    let fail = |source| StartError::DataDir {
+        path: path.clone(),
+        source,
+    };
     match std::fs::File::open(&path) {
         Ok(mut file) => {
             let mut text = Vec::new();
             file.read_to_end(&mut text).map_err(fail)?;
-            text.try_into().map_err(|_| StartError::Key(path.display().to_string()))
+            text.try_into()
+                .map_err(|_| StartError::Key(path.display().to_string()))
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let mut key = [0; 32];
@@ -196,5 +226,6 @@ fn private_file(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
 
 /// An absolute path as a `file` URI.
 pub fn file_uri(path: &Path) -> String {
-    url::Url::from_file_path(path).map_or_else(|()| format!("file://{}", path.display()), String::from)
+    url::Url::from_file_path(path)
+        .map_or_else(|()| format!("file://{}", path.display()), String::from)
 }

@@ -19,7 +19,11 @@ pub const SHIPPED: [&str; 3] = ["platform-ocr", "platform-embedding", "platform-
 ///
 /// # Errors
 /// It is not one of [`SHIPPED`], or its settings cannot be used.
-pub fn service(name: &str, config: &Config, models: &Arc<Models>) -> anyhow::Result<Arc<dyn Service>> {
+pub fn service(
+    name: &str,
+    config: &Config,
+    models: &Arc<Models>,
+) -> anyhow::Result<Arc<dyn Service>> {
     match name {
         "platform-ocr" => {
             let settings = ocr::Settings {
@@ -29,12 +33,17 @@ pub fn service(name: &str, config: &Config, models: &Arc<Models>) -> anyhow::Res
             };
             Ok(Arc::new(ocr::Service::new(settings)))
         }
-        "platform-embedding" => {
-            Ok(Arc::new(Ingestion::new(Arc::clone(models), config.embedding.clone())))
-        }
+        "platform-embedding" => Ok(Arc::new(Ingestion::new(
+            Arc::clone(models),
+            config.embedding.clone(),
+        ))),
         "platform-sis" => {
             let key = config.sis.api_key()?;
-            Ok(Arc::new(Intelligence::new(Arc::clone(models), config.sis.clone(), key.as_ref())?))
+            Ok(Arc::new(Intelligence::new(
+                Arc::clone(models),
+                config.sis.clone(),
+                key.as_ref(),
+            )?))
         }
         other => anyhow::bail!(
             "\"{other}\" is not a shipped service ({}): give a program after --",
@@ -44,7 +53,11 @@ pub fn service(name: &str, config: &Config, models: &Arc<Models>) -> anyhow::Res
 }
 
 /// A service whose work is done by a program.
-pub fn program_service(name: &str, command: &[String], config: &Config) -> anyhow::Result<Arc<dyn Service>> {
+pub fn program_service(
+    name: &str,
+    command: &[String],
+    config: &Config,
+) -> anyhow::Result<Arc<dyn Service>> {
     let (program, args) = command.split_first().context("give a program after --")?;
     let args = args.iter().map(Into::into).collect();
     let mut settings = program::Settings::new(name, PathBuf::from(program), args);
@@ -67,12 +80,20 @@ const SHARED: [&str; 2] = ["workspace", "output"];
 ///
 /// # Errors
 /// The bus's address is none, or the data directory cannot be used.
-pub fn worker_config(config: &Config, bus_url: &str, data_dir: &Path) -> anyhow::Result<worker::Config> {
-    let bus = bus_url
-        .parse()
-        .with_context(|| format!("\"{bus_url}\" is no bus address; write --bus http://127.0.0.1:7420/bus"))?;
-    let unusable =
-        || format!("cannot use the data directory {}; choose another with --data-dir", data_dir.display());
+pub fn worker_config(
+    config: &Config,
+    bus_url: &str,
+    data_dir: &Path,
+) -> anyhow::Result<worker::Config> {
+    let bus = bus_url.parse().with_context(|| {
+        format!("\"{bus_url}\" is no bus address; write --bus http://127.0.0.1:7420/bus")
+    })?;
+    let unusable = || {
+        format!(
+            "cannot use the data directory {}; choose another with --data-dir",
+            data_dir.display()
+        )
+    };
     std::fs::create_dir_all(data_dir).with_context(unusable)?;
     let data_dir = data_dir.canonicalize().with_context(unusable)?;
     let shared = SHARED.map(|name| data_dir.join(name));

@@ -37,7 +37,11 @@ impl Started {
             }
             if line == "ready" {
                 let url = url.context("the host did not say where it listens")?;
-                return Ok(Self { url, child, _data: data });
+                return Ok(Self {
+                    url,
+                    child,
+                    _data: data,
+                });
             }
         }
         bail!("the host did not start; its own message is above")
@@ -46,7 +50,9 @@ impl Started {
     /// Resident memory in MB.
     pub(super) fn resident_mb(&self) -> Option<f64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()?)).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))?;
         let kb: f64 = line.trim().trim_end_matches(" kB").parse().ok()?;
         Some(kb / 1_024.0)
     }
@@ -56,7 +62,8 @@ impl Started {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()?)).ok()?;
         // The second field is the program's name in parentheses; user and system time are fields 14 and 15.
         let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-        let ticks: f64 = fields.get(11)?.parse::<f64>().ok()? + fields.get(12)?.parse::<f64>().ok()?;
+        let ticks: f64 =
+            fields.get(11)?.parse::<f64>().ok()? + fields.get(12)?.parse::<f64>().ok()?;
         Some(ticks / 100.0)
     }
 }

@@ -59,7 +59,10 @@ struct Load {
 }
 
 pub(crate) async fn run(flags: Flags, json: bool) -> anyhow::Result<()> {
-    ensure!(flags.in_flight > 0 && flags.jobs > 0 && flags.tenants > 0, "--jobs, --in-flight and --tenants must be at least 1");
+    ensure!(
+        flags.in_flight > 0 && flags.jobs > 0 && flags.tenants > 0,
+        "--jobs, --in-flight and --tenants must be at least 1"
+    );
     let started = match &flags.url {
         Some(_) => None,
         None => Some(host::Started::new(&flags.registry, flags.in_flight).await?),
@@ -69,7 +72,10 @@ pub(crate) async fn run(flags: Flags, json: bool) -> anyhow::Result<()> {
         (None, Some(started)) => started.url.clone(),
         (None, None) => anyhow::bail!("there is no host to measure: give one with --url"),
     };
-    let http = reqwest::Client::builder().no_proxy().tcp_nodelay(true).build()?;
+    let http = reqwest::Client::builder()
+        .no_proxy()
+        .tcp_nodelay(true)
+        .build()?;
     let tenants: Vec<String> = (0..flags.tenants).map(|n| format!("bench-{n}")).collect();
     let completions = Completions::default();
     let _workers = workers::start(&http, &base, &tenants, flags.in_flight, &completions);
@@ -95,7 +101,12 @@ pub(crate) async fn run(flags: Flags, json: bool) -> anyhow::Result<()> {
         resident_mb: started.as_ref().and_then(host::Started::resident_mb),
         cpu_seconds: before.zip(cpu).map(|(before, after)| after - before),
     };
-    let shape = report::Shape { jobs: flags.jobs, in_flight: flags.in_flight, request_type: flags.request_type, elapsed };
+    let shape = report::Shape {
+        jobs: flags.jobs,
+        in_flight: flags.in_flight,
+        request_type: flags.request_type,
+        elapsed,
+    };
     report::print(&shape, &times, &host, json);
     Ok(())
 }
@@ -108,7 +119,10 @@ async fn drive(load: &Arc<Load>, jobs: usize, in_flight: usize) -> anyhow::Resul
         let (load, left) = (Arc::clone(load), Arc::clone(&left));
         clients.spawn(async move {
             let mut times = Times::new()?;
-            while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1)).is_ok() {
+            while left
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1))
+                .is_ok()
+            {
                 load.one_job(&mut times).await?;
             }
             anyhow::Ok(times)
@@ -135,13 +149,18 @@ impl Load {
             "schema_version": "v1",
         });
         let begun = Instant::now();
-        let request = self.http.post(format!("{}/v1/commands", self.base)).json(&command);
+        let request = self
+            .http
+            .post(format!("{}/v1/commands", self.base))
+            .json(&command);
         let response = request.send().await.context("the host does not answer")?;
         let status = response.status();
         let accepted: Value = response.json().await?;
         ensure!(status == 202, "the host answered {status}: {accepted}");
         times.accepted(begun.elapsed())?;
-        let job = accepted["jobId"].as_str().context("an answer without jobId")?;
+        let job = accepted["jobId"]
+            .as_str()
+            .context("an answer without jobId")?;
         self.completions.wait(job).await?;
         times.completed(begun.elapsed())
     }

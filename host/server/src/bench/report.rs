@@ -28,7 +28,10 @@ pub(super) struct HostCost {
 
 impl Times {
     pub(super) fn new() -> anyhow::Result<Self> {
-        Ok(Self { accepted: Histogram::new(3)?, completed: Histogram::new(3)? })
+        Ok(Self {
+            accepted: Histogram::new(3)?,
+            completed: Histogram::new(3)?,
+        })
     }
 
     pub(super) fn accepted(&mut self, time: Duration) -> anyhow::Result<()> {
@@ -51,11 +54,21 @@ fn microseconds(time: Duration) -> u64 {
 }
 
 /// Prints the report.
-#[expect(clippy::print_stdout, reason = "the report is what this command is for")]
+#[expect(
+    clippy::print_stdout,
+    reason = "the report is what this command is for"
+)]
 pub(super) fn print(shape: &Shape, times: &Times, host: &HostCost, as_json: bool) {
-    let Shape { jobs, in_flight, request_type, elapsed } = shape;
+    let Shape {
+        jobs,
+        in_flight,
+        request_type,
+        elapsed,
+    } = shape;
     let per_second = *jobs as f64 / elapsed.as_secs_f64();
-    let cpu_per_1000 = host.cpu_seconds.map(|seconds| seconds * 1_000.0 / *jobs as f64);
+    let cpu_per_1000 = host
+        .cpu_seconds
+        .map(|seconds| seconds * 1_000.0 / *jobs as f64);
     let report = json!({
         "request_type": request_type,
         "jobs": jobs,
@@ -76,14 +89,23 @@ pub(super) fn print(shape: &Shape, times: &Times, host: &HostCost, as_json: bool
     }
     let row = |name: &str, value: &Value| {
         let ms = |p: &str| value[p].as_f64().unwrap_or_default();
-        println!("{name:<12}p50 {:>9.2} ms   p99 {:>9.2} ms   max {:>9.2} ms", ms("p50"), ms("p99"), ms("max"));
+        println!(
+            "{name:<12}p50 {:>9.2} ms   p99 {:>9.2} ms   max {:>9.2} ms",
+            ms("p50"),
+            ms("p99"),
+            ms("max")
+        );
     };
     println!("{request_type}, {jobs} jobs, {in_flight} in flight");
     println!("{:<12}{per_second:.0} jobs/s", "throughput");
     row("accepted", &report["accepted_ms"]);
     row("completed", &report["completed_ms"]);
-    if let (Some(idle), Some(resident), Some(cpu)) = (host.idle_mb, host.resident_mb, cpu_per_1000) {
-        println!("{:<12}{idle:.0} MB idle, {resident:.0} MB after, {cpu:.2} CPU s per 1,000 jobs", "host");
+    if let (Some(idle), Some(resident), Some(cpu)) = (host.idle_mb, host.resident_mb, cpu_per_1000)
+    {
+        println!(
+            "{:<12}{idle:.0} MB idle, {resident:.0} MB after, {cpu:.2} CPU s per 1,000 jobs",
+            "host"
+        );
     }
 }
 

@@ -66,9 +66,16 @@ pub(super) fn start(
     let mut workers = JoinSet::new();
     for lane in lanes {
         for service in SHIPPED {
-            let head = format!("{base}/bus/{}/subscriptions/{service}/messages/head?timeout=20", lane.topic());
+            let head = format!(
+                "{base}/bus/{}/subscriptions/{service}/messages/head?timeout=20",
+                lane.topic()
+            );
             for _ in 0..each {
-                let worker = Worker { http: http.clone(), head: head.clone(), completions: completions.clone() };
+                let worker = Worker {
+                    http: http.clone(),
+                    head: head.clone(),
+                    completions: completions.clone(),
+                };
                 workers.spawn(worker.run());
             }
         }
@@ -93,33 +100,60 @@ impl Worker {
     }
 
     async fn one_message(&self) -> anyhow::Result<()> {
-        let received = self.http.post(&self.head).header("content-length", "0").send().await?;
+        let received = self
+            .http
+            .post(&self.head)
+            .header("content-length", "0")
+            .send()
+            .await?;
         if received.status() != 201 {
             return Ok(());
         }
-        let location = received.headers().get("location").context("a message without Location")?;
+        let location = received
+            .headers()
+            .get("location")
+            .context("a message without Location")?;
         let location = location.to_str()?.to_owned();
         let directive: Value = received.json().await?;
-        self.call_back(&directive, "ack", json!({ "status": "ACKED" })).await?;
+        self.call_back(&directive, "ack", json!({ "status": "ACKED" }))
+            .await?;
         let done = json!({ "status": "SUCCEEDED", "artifact_refs": ["file:///bench/artifact"] });
         self.call_back(&directive, "result", done).await?;
         // The last step of what was asked for; the host has just made the job's end durable.
         if is_last_step(&directive) {
-            self.completions.ended(directive["jobId"].as_str().unwrap_or_default());
+            self.completions
+                .ended(directive["jobId"].as_str().unwrap_or_default());
         }
         self.http.delete(location).send().await?;
         Ok(())
     }
 
-    async fn call_back(&self, directive: &Value, kind: &str, mut body: Value) -> anyhow::Result<()> {
+    async fn call_back(
+        &self,
+        directive: &Value,
+        kind: &str,
+        mut body: Value,
+    ) -> anyhow::Result<()> {
         for member in ["jobId", "stepId", "attempt_no", "lease_id"] {
             body[member] = directive[member].clone();
         }
         body["timestamp"] = "2026-01-01T00:00:00Z".into();
-        let url = directive["callback_urls"][kind].as_str().context("a directive without callback_urls")?;
+        let url = directive["callback_urls"][kind]
+            .as_str()
+            .context("a directive without callback_urls")?;
         let token = directive["callback_token"].as_str().unwrap_or_default();
-        let answer = self.http.post(url).bearer_auth(token).json(&body).send().await?;
-        anyhow::ensure!(answer.status().is_success(), "{kind} was answered {}", answer.status());
+        let answer = self
+            .http
+            .post(url)
+            .bearer_auth(token)
+            .json(&body)
+            .send()
+            .await?;
+        anyhow::ensure!(
+            answer.status().is_success(),
+            "{kind} was answered {}",
+            answer.status()
+        );
         Ok(())
     }
 }
@@ -128,5 +162,8 @@ impl Worker {
 fn is_last_step(directive: &Value) -> bool {
     let step = directive["stepId"].as_str().unwrap_or_default();
     let protocol = directive["protocol_id"].as_str().unwrap_or_default();
-    protocol.split('.').next().is_some_and(|names| names.ends_with(step))
+    protocol
+        .split('.')
+        .next()
+        .is_some_and(|names| names.ends_with(step))
 }
