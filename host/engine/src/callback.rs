@@ -145,10 +145,7 @@ impl Engine {
                     callback,
                     reason,
                 };
-                let note = || Input::Note {
-                    event: event.clone(),
-                };
-                match self.drive(id, Some(job), note).await {
+                match self.drive_note(id, job, &event).await {
                     Ok(_) => {}
                     // The answer does not depend on the record, and a crowd of equal callbacks is on record anyway.
                     Err(DriveError::Contended) => {

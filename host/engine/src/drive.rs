@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lucius_domain::decide::{Input, Rejection};
-use lucius_domain::event::Recorded;
+use lucius_domain::event::{Event, Recorded};
 use lucius_domain::id::JobId;
 use lucius_domain::job::Job;
 use lucius_domain::transition::{Change, OutboxRow, Transition};
@@ -37,6 +37,13 @@ pub enum DriveError {
     Contended,
 }
 
+/// What a commit does about the questions that are due.
+#[derive(Clone, Copy)]
+enum Questions {
+    Answer,
+    Leave,
+}
+
 impl Engine {
     /// Brings an input to a job. `input` is made again after each conflict. `known` is the job as the caller just saw
     /// it, which saves loading it.
@@ -49,8 +56,26 @@ impl Engine {
         known: Option<Arc<Job>>,
         input: impl Fn() -> Input + Send + Sync,
     ) -> Result<Driven, DriveError> {
-        self.commit(id, known, |transition| transition.apply(input()))
-            .await
+        self.commit(id, known, Questions::Answer, |transition| {
+            transition.apply(input())
+        })
+        .await
+    }
+
+    /// Puts something on record that changes nothing. A question that happens to be due stays for the sweeper: what a
+    /// callback that does not count brings about is its own line in the record, and no more.
+    pub(crate) async fn drive_note(
+        &self,
+        id: JobId,
+        known: Arc<Job>,
+        event: &Event,
+    ) -> Result<Driven, DriveError> {
+        let known = Some(known);
+        self.commit(id, known, Questions::Leave, |transition| {
+            let event = event.clone();
+            transition.apply(Input::Note { event })
+        })
+        .await
     }
 
     /// Answers the question that is due for a job, if there is one.
@@ -58,13 +83,14 @@ impl Engine {
     /// # Errors
     /// As [`Engine::drive`].
     pub async fn drive_question(&self, id: JobId) -> Result<Driven, DriveError> {
-        self.commit(id, None, |_| Ok(())).await
+        self.commit(id, None, Questions::Answer, |_| Ok(())).await
     }
 
     async fn commit(
         &self,
         id: JobId,
         mut known: Option<Arc<Job>>,
+        questions: Questions,
         apply: impl Fn(&mut Transition) -> Result<(), Rejection> + Send + Sync,
     ) -> Result<Driven, DriveError> {
         for _ in 0..MAX_CONFLICTS {
@@ -79,7 +105,10 @@ impl Engine {
             if let Err(rejection) = apply(&mut transition) {
                 return Ok(Driven::Rejected(job, rejection));
             }
-            self.answer_questions(&mut transition).await;
+            match questions {
+                Questions::Answer => self.answer_questions(&mut transition).await,
+                Questions::Leave => {}
+            }
             let Some(change) = transition.finish() else {
                 return Ok(Driven::Rejected(job, Rejection::NotWaiting));
             };

@@ -184,7 +184,10 @@ impl Tally {
             .open
             .iter()
             .filter(|(_, open)| open.doubt.is_some() && open.writers == 0);
-        idle.map(|(id, _)| *id).collect()
+        let mut doubts: Vec<JobId> = idle.map(|(id, _)| *id).collect();
+        // In an order of their own, so that a simulated run can be made again.
+        doubts.sort_unstable();
+        doubts
     }
 
     pub(super) fn settle(&mut self, id: JobId, found: Option<&Job>) {

@@ -105,6 +105,19 @@ async fn the_token_of_an_earlier_attempt_does_not_open_the_next_one() {
 }
 
 #[tokio::test]
+async fn a_stale_callback_does_not_start_the_attempt_that_is_due() {
+    let (stage, first) = with_directive("OCR").await;
+    stage.after(30_000).await;
+    stage.later(60_000);
+    let before = stage.events(first.job_id).await.len();
+    assert_eq!(code(stage.succeed(&first).await), "STALE_ATTEMPT");
+    let after = stage.events(first.job_id).await;
+    assert_eq!(after[before..], ["callback_ignored"]);
+    assert_eq!(stage.step_states(first.job_id).await, ["FAILED_RETRY"]);
+    assert_eq!(stage.sweep(lucius_engine::sweep::DRIFT).await, 1);
+}
+
+#[tokio::test]
 async fn a_job_that_is_not_there_is_not_found_whatever_its_id_looks_like() {
     let (stage, directive) = with_directive("OCR").await;
     let token = Some(&*directive.callback_token);
