@@ -44,7 +44,7 @@ impl Compiled {
                 Violation {
                     pointer: format!("{base}{pointer}"),
                     code,
-                    message: bounded(&error.masked().to_string()),
+                    message: message_of(error.kind(), || error.masked().to_string()),
                     source: "schema".to_owned(),
                 }
             })
@@ -72,8 +72,18 @@ fn place_and_code(kind: &ValidationErrorKind, place: &str) -> (String, String) {
     }
 }
 
-fn bounded(message: &str) -> String {
-    message.chars().take(500).collect()
+/// What is wrong, without repeating what was sent. A regular expression tells a person nothing to do.
+fn message_of(kind: &ValidationErrorKind, said: impl FnOnce() -> String) -> String {
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "every other kind says it in words"
+    )]
+    match kind {
+        ValidationErrorKind::Pattern { .. } => {
+            "is not of the form that the schema's description of this field asks for".to_owned()
+        }
+        _ => said().chars().take(500).collect(),
+    }
 }
 
 /// The schemas that ship with the host.

@@ -447,7 +447,7 @@ impl Config {
             }
         };
         let mut named = Vec::new();
-        let known = Table::try_from(Self::default()).unwrap_or_default();
+        let known = known_keys();
         for (name, text) in variables {
             if let Some(path) = key_of(&name, &known) {
                 set(&mut settings, &path, &text);
@@ -463,6 +463,15 @@ impl Config {
             reason: one_line(&error),
         })
     }
+}
+
+/// Every key there is. One that has no default is not among the defaults.
+fn known_keys() -> Table {
+    let mut known = Table::try_from(Config::default()).unwrap_or_default();
+    if let Some(Value::Table(sis)) = known.get_mut("sis") {
+        sis.insert("endpoint".to_owned(), Value::Table(Table::new()));
+    }
+    known
 }
 
 /// The key that a variable stands for: a top-level one, or one of a section.
@@ -542,6 +551,14 @@ mod tests {
         assert_eq!(config.timing.retry_backoff_ms, [5, 6]);
         assert_eq!(config.listen.port(), 9000);
         assert_eq!(config.data_dir, PathBuf::from("/tmp/x"));
+    }
+
+    #[test]
+    fn a_variable_can_set_a_key_that_has_no_default() {
+        let endpoint = r#"{ base_url = "http://127.0.0.1:8000/v1", model = "m" }"#;
+        let config = load("", &[("LUCIUS_SIS_ENDPOINT", endpoint)]).expect("good settings");
+        let endpoint = config.sis.endpoint.expect("an endpoint");
+        assert_eq!(endpoint.base_url, "http://127.0.0.1:8000/v1");
     }
 
     #[test]

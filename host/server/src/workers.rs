@@ -59,10 +59,23 @@ pub fn program_service(
     config: &Config,
 ) -> anyhow::Result<Arc<dyn Service>> {
     let (program, args) = command.split_first().context("give a program after --")?;
+    anyhow::ensure!(
+        is_there(Path::new(program)),
+        "there is no program {program}: give its path, or its name if it is in PATH"
+    );
     let args = args.iter().map(Into::into).collect();
     let mut settings = program::Settings::new(name, PathBuf::from(program), args);
     settings.time_limit = Duration::from_millis(config.worker.program_ms);
     Ok(Arc::new(program::Service::new(settings)))
+}
+
+/// A path that holds a file, or a name that is found in PATH.
+fn is_there(program: &Path) -> bool {
+    if program.components().count() > 1 || program.is_absolute() {
+        return program.is_file();
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
 /// The models folder, which is only looked into when a model is needed.

@@ -60,9 +60,13 @@ impl RegistryDir {
 impl Source for RegistryDir {
     async fn manifest(&self) -> Result<String, Error> {
         let path = self.root.join("registry.json");
-        let bytes = blocking(move || read(&path, "registry.json", MANIFEST_LIMIT)).await?;
-        String::from_utf8(bytes)
-            .map_err(|_| Error::Unreadable("registry.json is not UTF-8 text".to_owned()))
+        let folder = self.root.display().to_string();
+        let bytes = blocking(move || read(&path, &folder, MANIFEST_LIMIT))
+            .await
+            .map_err(|error| {
+                Error::Unreadable(format!("{error}; name the registry folder with --registry"))
+            })?;
+        String::from_utf8(bytes).map_err(|_| Error::Unreadable("is not UTF-8 text".to_owned()))
     }
 
     async fn file(&self, path: &str) -> Result<Arc<[u8]>, Error> {

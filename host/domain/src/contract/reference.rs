@@ -148,10 +148,7 @@ impl RefRules {
             Some(_) => return Err(RefError::UserInfo),
             None => authority,
         };
-        let host = host
-            .rsplit_once(':')
-            .map_or(host, |(name, _port)| name)
-            .to_ascii_lowercase();
+        let host = without_port(host).to_ascii_lowercase();
         match scheme {
             "file" if host.is_empty() || host == "localhost" => Ok(()),
             "file" => Err(RefError::Host(host)),
@@ -159,6 +156,14 @@ impl RefRules {
             _ if self.hosts.is_empty() || self.hosts.contains(&host) => Ok(()),
             _ => Err(RefError::Host(host)),
         }
+    }
+}
+
+/// The host of an authority. The colons within the brackets of an IPv6 address begin no port.
+fn without_port(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => host,
+        Some(_) | None => authority,
     }
 }
 
@@ -224,6 +229,13 @@ mod tests {
         };
         let check = |uri: &str| rules.check(&Ref::Uri(uri.to_owned()));
         assert_eq!(check("https://STORE.example:443/x"), Ok(()));
+        let rules = RefRules {
+            hosts: vec!["[::1]".to_owned()],
+            ..RefRules::default()
+        };
+        for uri in ["https://[::1]/x", "https://[::1]:8443/x"] {
+            assert_eq!(rules.check(&Ref::Uri(uri.to_owned())), Ok(()), "{uri}");
+        }
         assert_eq!(
             check("https://other/x"),
             Err(RefError::Host("other".to_owned()))

@@ -197,6 +197,9 @@ async fn results(client: &Client, job: &str) -> anyhow::Result<()> {
     let steps = client.get(&format!("/v1/jobs/{job}/steps")).await?;
     for step in steps["steps"].as_array().into_iter().flatten() {
         let output = &step["output_ref"];
+        if output.is_null() {
+            continue;
+        }
         let place = output
             .as_str()
             .map_or_else(|| text(output, "uri"), str::to_owned);
