@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 #[tokio::test]
 async fn f1_f2_a_job_answered_with_202_is_there_after_a_crash_and_goes_out() {
     let mut host = Setup::quick().start().await;
-    for round in 0..5 {
+    for round in 0..3 {
         let tenant = format!("crash {round}");
         let order = order(&tenant, "OCR");
         let job = host.client().submit(&order).await;

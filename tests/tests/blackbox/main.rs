@@ -15,5 +15,6 @@ mod program;
 mod reading;
 mod readme;
 mod retries;
+mod routes;
 mod routing;
 mod start;
