@@ -5,7 +5,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
+use time::format_description::BorrowedFormatItem;
+use time::macros::format_description;
+
+const FORMAT: &[BorrowedFormatItem<'_>] =
+    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
 
 /// Milliseconds since 1970-01-01T00:00:00Z. The host's `Clock` port makes them; nothing in this crate does.
 #[derive(
@@ -27,11 +31,11 @@ impl Timestamp {
 }
 
 impl fmt::Display for Timestamp {
-    /// RFC 3339 in UTC, down to the millisecond: `2026-11-23T13:34:00.25Z`.
+    /// RFC 3339 in UTC, always with milliseconds, so that texts sort as times do: `2026-11-23T13:34:00.250Z`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000_000)
             .ok()
-            .and_then(|at| at.format(&Rfc3339).ok());
+            .and_then(|at| at.format(FORMAT).ok());
         match text {
             Some(text) => f.write_str(&text),
             None => write!(f, "{} ms", self.0),
@@ -47,7 +51,7 @@ mod tests {
     fn it_prints_as_rfc_3339() {
         assert_eq!(
             Timestamp(1_700_000_000_250).to_string(),
-            "2023-11-14T22:13:20.25Z"
+            "2023-11-14T22:13:20.250Z"
         );
     }
 
