@@ -378,12 +378,15 @@ fn within_budget(job: &Job) -> Verdict {
         ensure(used <= most, "I13", || {
             format!("{}: {used} attempts, {most} are allowed", spec.step_id)
         })?;
-        let tried = match &step.phase {
-            Phase::Dispatching {
-                publish_failures, ..
-            } => usize::try_from(*publish_failures).unwrap_or(usize::MAX),
-            _ => 0,
+        let failed = if let Phase::Dispatching {
+            publish_failures, ..
+        } = &step.phase
+        {
+            *publish_failures
+        } else {
+            0
         };
+        let tried = usize::try_from(failed).unwrap_or(usize::MAX);
         let most = spec.timing.dispatch_backoff_ms.len();
         ensure(tried <= most, "I13", || {
             format!(
@@ -397,17 +400,18 @@ fn within_budget(job: &Job) -> Verdict {
 
 /// I6: the outbox has a PENDING row exactly when the job waits to be published, and for the same moment.
 fn rows_agree(job: &Job, outbox: &Rows) -> Verdict {
-    let waiting = match job.current() {
-        Some((step, _, state)) if !job.progress.status.is_terminal() => match &state.phase {
-            Phase::Dispatching {
-                attempt,
-                publish_at,
-                ..
-            } => Some((step, attempt.key.no, *publish_at)),
-            _ => None,
-        },
-        Some(_) | None => None,
-    };
+    let current = job.current().filter(|_| !job.progress.status.is_terminal());
+    let waiting = current.and_then(|(step, _, state)| {
+        let Phase::Dispatching {
+            attempt,
+            publish_at,
+            ..
+        } = &state.phase
+        else {
+            return None;
+        };
+        Some((step, attempt.key.no, *publish_at))
+    });
     let pending = outbox.iter().filter_map(|(step, no, row)| match row {
         OutboxRow::Pending { publish_at, .. } => Some((*step, *no, *publish_at)),
         OutboxRow::Sent | OutboxRow::FailedFinal | OutboxRow::Cancelled => None,

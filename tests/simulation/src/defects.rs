@@ -48,7 +48,10 @@ pub(crate) fn forge(world: &World, mut change: Change) -> Change {
         }
         Mutation::BudgetNeverEnds => {
             if let Some(before) = before {
-                // The defect is in what was decided, not in what is stored.
+                // The defect is in what was decided, not in what is stored; a redrive may move the budget.
+                if has(&change, |it| matches!(it, Event::Redriven { .. })) {
+                    return change;
+                }
                 let steps = &mut Arc::make_mut(&mut change.job).progress.steps;
                 for (step, before) in steps.iter_mut().zip(&before.progress.steps) {
                     step.budget_from = before.budget_from;
@@ -87,6 +90,9 @@ pub(crate) fn misread(world: &World, job: Arc<Job>) -> Arc<Job> {
             }
         }
         Some(Mutation::BudgetNeverEnds) => {
+            if job.progress.status.is_terminal() {
+                return job; // a redrive is not what this is about
+            }
             let mut job = job;
             for step in &mut Arc::make_mut(&mut job).progress.steps {
                 step.budget_from = step.attempts;
@@ -126,9 +132,11 @@ fn add(change: &mut Change, event: Event) {
 }
 
 fn sent_before_publish(change: &mut Change) {
-    let created = change.events.iter().rev().find_map(|it| match &it.event {
-        Event::AttemptCreated { step, attempt } => Some((*step, attempt.key.no)),
-        _ => None,
+    let created = change.events.iter().rev().find_map(|it| {
+        let Event::AttemptCreated { step, attempt } = &it.event else {
+            return None;
+        };
+        Some((*step, attempt.key.no))
     });
     if let Some((step, attempt_no)) = created {
         let ack_due = change.job.progress.updated_at.plus_ms(1_000);
