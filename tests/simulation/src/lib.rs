@@ -31,6 +31,7 @@ mod mutation;
 mod plugins;
 mod ports;
 mod run;
+mod tasks;
 mod worker;
 mod world;
 
