@@ -93,10 +93,7 @@ impl Run {
         let mut polls = 0;
         while !self.tasks.is_empty() && !self.is_broken() {
             let index = self.world.state().dice.index(self.tasks.len());
-            // A task that waits for a moment waits for the world to get there.
-            if !self.poll(index) && polls % 256 == 255 {
-                self.world.state().now += 100;
-            }
+            self.poll(index);
             polls += 1;
             if polls > MAX_POLLS {
                 let what = "a task does not come to an end".to_owned();

@@ -148,12 +148,14 @@ impl World {
         .await;
     }
 
-    /// Waits for a moment.
+    /// Waits for a moment, or until all is well.
     pub(crate) async fn until(&self, at: i64) {
         poll_fn(|context| {
-            if self.state().now >= at {
+            let state = self.state();
+            if state.now >= at || state.calm {
                 return Poll::Ready(());
             }
+            drop(state);
             context.waker().wake_by_ref();
             Poll::Pending
         })

@@ -24,6 +24,11 @@ fn nothing_accepted_is_lost_in_a_run_that_nobody_has_tried() {
 }
 
 #[test]
+fn a_slow_bus_does_not_hold_up_the_end() {
+    holds(1_844);
+}
+
+#[test]
 fn the_same_seed_gives_the_same_run() {
     for seed in 1..=20 {
         let (first, second) = (simulate(seed, None), simulate(seed, None));
