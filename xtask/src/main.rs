@@ -19,6 +19,7 @@ mod plugins;
 mod registry;
 mod setup;
 mod shell;
+mod sim;
 mod test;
 
 use std::process::ExitCode;
@@ -50,6 +51,18 @@ enum Command {
     Test,
     /// Measure the release build with `lucius bench`; the results go to target/bench/results.json
     Bench,
+    /// Simulate hosts with faults of every kind; a seed that fails is replayed by its number
+    Sim {
+        /// How many seeds
+        #[arg(long, default_value_t = 1_000)]
+        seeds: u64,
+        /// The first seed
+        #[arg(long, default_value_t = 1)]
+        from: u64,
+        /// A deliberate defect, to see that it is found
+        #[arg(long)]
+        mutation: Option<String>,
+    },
     /// Check the structure: imports one way, file lengths, links, manifests
     Check,
     /// Build the plugins as components and write registry/registry.json
@@ -62,6 +75,11 @@ fn main() -> ExitCode {
         Command::Demo { check, no_build } => demo::command(check, no_build),
         Command::Test => test::run(),
         Command::Bench => bench::run(),
+        Command::Sim {
+            seeds,
+            from,
+            mutation,
+        } => sim::run(seeds, from, mutation.as_deref()),
         Command::Check => check::run(),
         Command::Plugins => plugins::run(),
     };
