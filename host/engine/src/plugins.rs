@@ -5,10 +5,10 @@
 
 use std::sync::Arc;
 
-use lucius_domain::id::AttemptNo;
+use lucius_domain::id::{AttemptNo, Digest};
 use lucius_domain::job::{Failure, Job, Phase};
 use lucius_domain::plugin::{
-    Decision, Dispatch, Function, Pin, Report, Route, Settle, input_digest,
+    Context, Decision, Dispatch, Function, Pin, Report, Route, Settle, input_digest,
 };
 use lucius_domain::retry::MAX_RETRY_DELAY_MS;
 use lucius_domain::transition::Question;
@@ -25,6 +25,16 @@ pub const PLUGIN_FAULT: &str = "PLUGIN_FAULT";
 /// The longest ACK wait or lease a plugin may ask for, in milliseconds: a day.
 const MAX_WAIT_MS: u64 = 24 * 60 * 60 * 1_000;
 
+const ANOTHER_QUESTION: &str = "answered another question";
+
+/// What a plugin said about an attempt.
+struct Consulted {
+    plugin: Arc<PluginEntry>,
+    input: Digest,
+    answer: Answer,
+    fuel: u64,
+}
+
 /// What a payload is in full, or all that is wrong with it.
 pub(crate) struct Validated {
     pub(crate) payload: Result<Value, Vec<Violation>>,
@@ -40,11 +50,11 @@ impl Engine {
         base: &str,
     ) -> Result<Validated, Refusal> {
         let config = plugin.config.clone();
-        let input = json!({ "payload": &payload, "config": &config });
         let call = Call::Validate {
             payload: payload.clone(),
             config,
         };
+        let input_digest = digest_of(&call);
         let (answer, fuel) =
             self.call(plugin, call)
                 .await
@@ -61,7 +71,7 @@ impl Engine {
         let decision = Decision {
             function: Function::Validate,
             plugin: plugin.pin.clone(),
-            input_digest: input_digest(&input),
+            input_digest,
             input: changed.then_some(payload),
             output: json!({ "valid": outcome.is_ok() }),
             fuel,
@@ -114,33 +124,20 @@ impl Engine {
             };
             return (None, Ok(Route::Dispatch(dispatch)));
         };
-        let plugin = match self.pinned(job, pin).await {
-            Ok(plugin) => plugin,
-            Err(failure) => return (None, Err(failure)),
-        };
-        let Some(context) = job.plugin_context(step, attempt, plugin.config.clone()) else {
-            return (
-                None,
-                Err(fault_of(pin, "was asked about a step that does not exist")),
-            );
-        };
-        let digest = input_digest(&context);
-        let call = Call::Route {
-            context: Box::new(context),
-        };
-        let answered = self
-            .call(&plugin, call)
-            .await
-            .map_err(|fault| failure_of(pin, &fault));
-        let (answer, fuel) = match answered {
-            Ok(answered) => answered,
-            Err(failure) => return (None, Err(failure)),
-        };
-        let Answer::Routed(route) = answer else {
-            return (None, Err(fault_of(pin, "answered another question")));
-        };
-        let decision = on_record(Function::Route, pin, digest, &route, fuel);
-        (Some(decision), check_route(route, &plugin))
+        let call = |context| Call::Route { context };
+        match self.consult(job, pin, step, attempt, call).await {
+            Ok(Consulted {
+                plugin,
+                input,
+                answer: Answer::Routed(route),
+                fuel,
+            }) => {
+                let decision = on_record(Function::Route, pin, input, &route, fuel);
+                (Some(decision), check_route(route, &plugin))
+            }
+            Ok(_) => (None, Err(fault_of(pin, ANOTHER_QUESTION))),
+            Err(failure) => (None, Err(failure)),
+        }
     }
 
     async fn settle(
@@ -157,34 +154,48 @@ impl Engine {
         let Some(pin) = &spec.plugin else {
             return (None, Ok(Settle::by_default(report)));
         };
-        let plugin = match self.pinned(job, pin).await {
-            Ok(plugin) => plugin,
-            Err(failure) => return (None, Err(failure)),
-        };
-        let Some(context) = job.plugin_context(step, attempt, plugin.config.clone()) else {
-            return (
-                None,
-                Err(fault_of(pin, "was asked about a step that does not exist")),
-            );
-        };
-        let digest = input_digest(&(&context, report));
-        let call = Call::Settle {
-            context: Box::new(context),
+        let call = |context| Call::Settle {
+            context,
             report: report.clone(),
         };
-        let answered = self
-            .call(&plugin, call)
-            .await
-            .map_err(|fault| failure_of(pin, &fault));
-        let (answer, fuel) = match answered {
-            Ok(answered) => answered,
-            Err(failure) => return (None, Err(failure)),
-        };
-        let Answer::Settled(settle) = answer else {
-            return (None, Err(fault_of(pin, "answered another question")));
-        };
-        let decision = on_record(Function::Settle, pin, digest, &settle, fuel);
-        (Some(decision), check_settle(settle, report, pin))
+        match self.consult(job, pin, step, attempt, call).await {
+            Ok(Consulted {
+                answer: Answer::Settled(settle),
+                input,
+                fuel,
+                ..
+            }) => {
+                let decision = on_record(Function::Settle, pin, input, &settle, fuel);
+                (Some(decision), check_settle(settle, report, pin))
+            }
+            Ok(_) => (None, Err(fault_of(pin, ANOTHER_QUESTION))),
+            Err(failure) => (None, Err(failure)),
+        }
+    }
+
+    /// Puts a question about an attempt to the plugin that the job has pinned.
+    async fn consult(
+        &self,
+        job: &Job,
+        pin: &Pin,
+        step: usize,
+        attempt: AttemptNo,
+        call: impl FnOnce(Box<Context>) -> Call,
+    ) -> Result<Consulted, Failure> {
+        let plugin = self.pinned(job, pin).await?;
+        let context = job
+            .plugin_context(step, attempt, plugin.config.clone())
+            .ok_or_else(|| fault_of(pin, "was asked about a step that does not exist"))?;
+        let call = call(Box::new(context));
+        let input = digest_of(&call);
+        let answered = self.call(&plugin, call).await;
+        let (answer, fuel) = answered.map_err(|fault| failure_of(pin, &fault))?;
+        Ok(Consulted {
+            plugin,
+            input,
+            answer,
+            fuel,
+        })
     }
 
     /// The plugin as it was when the job was accepted.
@@ -279,7 +290,7 @@ fn check_settle(settle: Settle, report: &Report, pin: &Pin) -> Result<Settle, Fa
 fn on_record(
     function: Function,
     pin: &Pin,
-    input_digest: lucius_domain::id::Digest,
+    input_digest: Digest,
     output: &impl serde::Serialize,
     fuel: u64,
 ) -> Decision {
@@ -306,9 +317,20 @@ fn fault_of(pin: &Pin, what: &str) -> Failure {
     Failure::new(PLUGIN_FAULT, format!("plugin {pin} {what}"))
 }
 
+/// The digest of what a call gives to the plugin.
+fn digest_of(call: &Call) -> Digest {
+    match call {
+        Call::Validate { payload, config } => {
+            input_digest(&json!({ "payload": payload, "config": config }))
+        }
+        Call::Route { context } => input_digest(context),
+        Call::Settle { context, report } => input_digest(&(context, report)),
+    }
+}
+
 fn wrong_answer(plugin: &PluginEntry) -> Refusal {
     Refusal::PluginFault {
         plugin: plugin.pin.to_string(),
-        fault: "answered another question".to_owned(),
+        fault: ANOTHER_QUESTION.to_owned(),
     }
 }

@@ -124,7 +124,7 @@ pub(crate) fn settings(dice: &mut Dice) -> Settings {
         refs: RefRules::default(),
         plugin_cap: plugin::Limits::default(),
         callback_base: "http://127.0.0.1:7420/".to_owned(),
-        workspace_ref: "file:///work/".to_owned(),
+        workspace_ref: "file:///workspace/".to_owned(),
         token_key: [7; 32],
         publish_concurrency: 4,
     }

@@ -40,7 +40,7 @@ impl Says {
         };
         match self {
             Self::Done => Report::Succeeded {
-                artifact_refs: vec![Ref::Uri("file:///work/text.json".to_owned())],
+                artifact_refs: vec![Ref::Uri("file:///workspace/text.json".to_owned())],
                 output_ref: Some(Ref::Uri("file:///out/text.json".to_owned())),
             },
             Self::TryAgain => failed(true, "BUSY"),

@@ -192,7 +192,7 @@ async fn a_different_result_conflicts_and_the_first_one_stays() {
         "CALLBACK_CONFLICT"
     );
     let mut more = success(&directive, stage.now());
-    more["artifact_refs"] = json!(["file:///work/other.json"]);
+    more["artifact_refs"] = json!(["file:///workspace/other.json"]);
     assert_eq!(
         code(stage.result(&directive, more).await),
         "CALLBACK_CONFLICT"
@@ -263,7 +263,7 @@ async fn of_two_different_results_at_once_one_wins_and_the_other_conflicts() {
     let (stage, directive) = with_directive(THREE).await;
     let answers = join_all((0..20).map(|n| {
         let mut body = success(&directive, stage.now());
-        body["artifact_refs"] = json!([format!("file:///work/{}.json", n % 2)]);
+        body["artifact_refs"] = json!([format!("file:///workspace/{}.json", n % 2)]);
         let token = directive.callback_token.clone();
         let engine = &stage.engine;
         async move { engine.result(body, Some(&token)).await }
@@ -303,7 +303,7 @@ async fn what_the_service_reported_is_in_the_job() {
     let (stage, directive) = with_directive("OCR").await;
     let mut body: Value = success(&directive, stage.now());
     body["artifact_refs"] =
-        json!([{ "uri": "file:///work/t.json", "checksum": "sha256:0", "x-own": 1 }]);
+        json!([{ "uri": "file:///workspace/t.json", "checksum": "sha256:0", "x-own": 1 }]);
     body["output_ref"] = json!("file:///out/t.json");
     stage.result(&directive, body).await.expect("it counts");
     let step = &stage.job(directive.job_id).await.progress.steps[0];

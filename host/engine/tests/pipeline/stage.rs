@@ -103,7 +103,7 @@ pub(crate) fn settings() -> Settings {
         refs: RefRules::default(),
         plugin_cap: plugin::Limits::default(),
         callback_base: "http://127.0.0.1:7420/".to_owned(),
-        workspace_ref: "file:///work/".to_owned(),
+        workspace_ref: "file:///workspace/".to_owned(),
         token_key: [7; 32],
         publish_concurrency: 8,
     }
@@ -381,7 +381,7 @@ pub(crate) fn ack_body(directive: &Directive, at: Timestamp) -> Value {
 pub(crate) fn success(directive: &Directive, at: Timestamp) -> Value {
     let mut body = callback(directive, at);
     body["status"] = "SUCCEEDED".into();
-    body["artifact_refs"] = json!([format!("file:///work/{}.json", directive.step_id)]);
+    body["artifact_refs"] = json!([format!("file:///workspace/{}.json", directive.step_id)]);
     body
 }
 
