@@ -25,7 +25,8 @@ async fn a_bad_document_fails_its_job_with_a_code_that_says_why() -> anyhow::Res
     fs::write(here.join("empty.pdf"), "")?;
     fs::write(here.join("torn.pdf"), "%PDF-1.7\n1 0 obj\n<< /Type /Cat")?;
     fs::write(here.join("text.png"), "This is no picture.")?;
-    let outside = places::document("letter.png");
+    // Wherever this checkout lies, below the temporary folder perhaps, this is below none of the worker's roots.
+    let outside = Path::new("/etc/passwd");
     let cases = [
         (uri(&here.join("encrypted.pdf")), "PDF_ENCRYPTED"),
         (uri(&here.join("no-pages.pdf")), "PDF_NO_PAGES"),
@@ -34,7 +35,7 @@ async fn a_bad_document_fails_its_job_with_a_code_that_says_why() -> anyhow::Res
         (uri(&here.join("text.png")), "INPUT_NOT_A_DOCUMENT"),
         (uri(&here.join("missing.pdf")), "INPUT_NOT_FOUND"),
         (uri(here), "INPUT_NOT_A_FILE"),
-        (uri(&outside), "REF_NOT_ALLOWED"),
+        (uri(outside), "REF_NOT_ALLOWED"),
         ("s3://bucket/key".to_owned(), "REF_SCHEME_UNSUPPORTED"),
     ];
     let mut jobs = Vec::new();
