@@ -197,7 +197,7 @@ async fn h10_a_registry_is_refused_by_entry_and_reason() -> anyhow::Result<()> {
         (
             "outside",
             outside,
-            &["registry.json/plugins/0/component", "does not match"],
+            &["registry.json/plugins/0/component", "form"],
         ),
         (
             "ungranted",
