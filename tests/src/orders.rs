@@ -32,21 +32,21 @@ pub fn with(mut order: Value, more: Value) -> Value {
 pub fn artifact(step_id: &str) -> Value {
     match step_id {
         "ocr" => json!({
-            "uri": "https://documents.example/work/text.txt", "content_type": "text/plain",
+            "uri": "https://documents.example/workspace/text.txt", "content_type": "text/plain",
             "metadata": { "characters": 42, "pages": 1 },
         }),
         "embedding" => json!({
-            "uri": "https://documents.example/work/vectors.json", "content_type": "application/json",
+            "uri": "https://documents.example/workspace/vectors.json", "content_type": "application/json",
             "metadata": { "chunks": 3 },
         }),
-        other => json!(format!("https://documents.example/work/{other}.json")),
+        other => json!(format!("https://documents.example/workspace/{other}.json")),
     }
 }
 
 /// The text of a document without text.
 pub fn empty_text() -> Value {
     json!({
-        "uri": "https://documents.example/work/text.txt", "content_type": "text/plain",
+        "uri": "https://documents.example/workspace/text.txt", "content_type": "text/plain",
         "metadata": { "characters": 0, "pages": 1 },
     })
 }

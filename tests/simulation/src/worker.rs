@@ -63,7 +63,8 @@ impl Callback {
                         } else {
                             "b"
                         };
-                        body["artifact_refs"] = json!([format!("file:///work/{place}/{step_id}")]);
+                        body["artifact_refs"] =
+                            json!([format!("file:///workspace/{place}/{step_id}")]);
                         return body;
                     }
                     Outcome::Retryable => "RETRYABLE",
