@@ -10,6 +10,7 @@ use lucius_ports::bus::Bus;
 use lucius_ports::clock::{Clock, Ids};
 use lucius_ports::ledger::{self, Generations, Ledger};
 use lucius_ports::plugin::Runtime;
+use lucius_ports::records::Records;
 use lucius_ports::registry::Source;
 use tokio::sync::mpsc;
 
@@ -27,6 +28,8 @@ pub struct Ports {
     pub ledger: Arc<dyn Ledger>,
     /// Registry generations.
     pub generations: Arc<dyn Generations>,
+    /// Small documents: what operators decided, and what hosts tell each other.
+    pub records: Arc<dyn Records>,
     /// Carries directives.
     pub bus: Arc<dyn Bus>,
     /// Runs plugins.

@@ -9,4 +9,5 @@ pub mod clock;
 pub mod conformance;
 pub mod ledger;
 pub mod plugin;
+pub mod records;
 pub mod registry;

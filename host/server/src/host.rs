@@ -116,6 +116,7 @@ impl Host {
         let ports = Ports {
             ledger: Arc::clone(&ledger) as _,
             generations: Arc::clone(&ledger) as _,
+            records: Arc::clone(&ledger) as _,
             bus: Arc::clone(&bus) as _,
             runtime: Arc::new(Sandbox::start(lucius_wasm::Settings::default())?),
             source: Arc::new(RegistryDir::new(

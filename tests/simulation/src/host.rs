@@ -86,6 +86,7 @@ pub(crate) fn ports(world: &Arc<World>, source: &Arc<SimSource>, host: usize) ->
     Ports {
         ledger: Arc::new(SimLedger(Arc::clone(&world))),
         generations: Arc::new(SimLedger(Arc::clone(&world))),
+        records: Arc::new(SimLedger(Arc::clone(&world))),
         bus: Arc::new(SimBus(Arc::clone(&world))),
         runtime: Arc::new(SimRuntime::new(Arc::clone(&world))),
         source: Arc::clone(source) as Arc<_>,

@@ -13,6 +13,7 @@ use lucius_domain::transition::Change;
 use lucius_ports::ledger::{
     Committed, Counts, Created, Error, Filter, GenerationRecord, Generations, Idempotency, Ledger,
 };
+use lucius_ports::records::{Key, Kind, Record, Records, Removed, Written};
 
 use crate::defects;
 use crate::mutation::Mutation;
@@ -313,5 +314,49 @@ impl Generations for SimLedger {
 
     async fn latest(&self, limit: usize) -> Result<Vec<GenerationRecord>, Error> {
         self.read(self.0.memory.latest(limit)).await
+    }
+}
+
+#[async_trait]
+impl Records for SimLedger {
+    async fn get(&self, kind: Kind, key: &Key) -> Result<Option<Record>, Error> {
+        self.read(self.0.records.get(kind, key)).await
+    }
+
+    async fn put(
+        &self,
+        kind: Kind,
+        key: &Key,
+        body: String,
+        expected: Option<u64>,
+    ) -> Result<Written, Error> {
+        self.0.turns().await;
+        let put = self.0.records.put(kind, key, body, expected);
+        match self.write_fault(None) {
+            Some(Fault::Before | Fault::Late) => Err(lost()),
+            Some(Fault::Conflict) => Ok(Written::Conflict),
+            Some(Fault::After) => put.await.and_then(|_| Err(lost())),
+            None => put.await,
+        }
+    }
+
+    async fn remove(&self, kind: Kind, key: &Key, expected: u64) -> Result<Removed, Error> {
+        self.0.turns().await;
+        let remove = self.0.records.remove(kind, key, expected);
+        match self.write_fault(None) {
+            Some(Fault::Before | Fault::Late) => Err(lost()),
+            Some(Fault::Conflict) => Ok(Removed::Conflict),
+            Some(Fault::After) => remove.await.and_then(|_| Err(lost())),
+            None => remove.await,
+        }
+    }
+
+    async fn list(
+        &self,
+        kind: Kind,
+        after: Option<&Key>,
+        limit: usize,
+    ) -> Result<Vec<Record>, Error> {
+        self.read(self.0.records.list(kind, after, limit)).await
     }
 }

@@ -14,6 +14,7 @@ use lucius_domain::id::{AttemptKey, JobId, StepId};
 use lucius_domain::time::Timestamp;
 use lucius_domain::transition::Change;
 use lucius_memory::ledger::MemoryLedger;
+use lucius_memory::records::MemoryRecords;
 use lucius_ports::ledger::Idempotency;
 
 use crate::check::Checker;
@@ -91,6 +92,7 @@ pub(crate) struct State {
 pub(crate) struct World {
     state: Mutex<State>,
     pub(crate) memory: MemoryLedger,
+    pub(crate) records: MemoryRecords,
     pub(crate) mutation: Option<Mutation>,
 }
 
@@ -115,6 +117,7 @@ impl World {
         Self {
             state: Mutex::new(state),
             memory: MemoryLedger::new(),
+            records: MemoryRecords::new(),
             mutation,
         }
     }

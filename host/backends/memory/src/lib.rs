@@ -7,3 +7,4 @@
 pub mod bus;
 pub mod faulty;
 pub mod ledger;
+pub mod records;

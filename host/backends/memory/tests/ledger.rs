@@ -6,12 +6,14 @@ use lucius_domain::id::Version;
 use lucius_domain::transition::OutboxRow;
 use lucius_memory::faulty::{Fault, Faulty};
 use lucius_memory::ledger::MemoryLedger;
+use lucius_memory::records::MemoryRecords;
 use lucius_ports::conformance::ledger::differential::differential;
 use lucius_ports::conformance::ledger::play::{Draft, Move, Play, START, accepted, change};
 use lucius_ports::ledger::{Committed, Created, Error, Ledger};
 
 mod memory {
     use super::*;
+    lucius_ports::records_conformance!(Arc::new(MemoryRecords::new()));
     lucius_ports::ledger_conformance!(Arc::new(MemoryLedger::new()));
 }
 

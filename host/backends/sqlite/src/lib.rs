@@ -19,6 +19,7 @@ mod open;
 mod port;
 mod read;
 mod readers;
+mod records;
 mod row;
 mod schema;
 mod stats;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use crate::schema::{APPLICATION_ID, OLDEST_SQLITE, TABLES, VERSION};
+use crate::schema::{APPLICATION_ID, LAYOUTS, OLDEST_SQLITE, VERSION};
 
 const FILE: &str = "ledger.db";
 const LOCK: &str = "ledger.lock";
@@ -169,8 +169,12 @@ impl Place {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection =
             Connection::open_with_flags(&path, flags).map_err(|error| understand(&path, error))?;
-        check_owner(&path, &connection)?;
+        let layout = check_owner(&path, &connection)?;
         make_durable(&path, &connection)?;
+        if layout < LAYOUTS.len() {
+            apply_layouts(&connection, layout).map_err(|error| understand(&path, error))?;
+            tracing::info!(path = %path.display(), from = layout, to = VERSION, "the ledger's layout was brought up to date");
+        }
         tune(&connection, 16 * 1_024).map_err(|error| understand(&path, error))?;
         Ok(connection)
     }
@@ -205,11 +209,7 @@ impl Place {
         let build = || {
             let connection = Connection::open(&new)?;
             connection.pragma_update(None, "synchronous", "FULL")?;
-            let transaction = connection.unchecked_transaction()?;
-            transaction.execute_batch(TABLES)?;
-            transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-            transaction.pragma_update(None, "user_version", VERSION)?;
-            transaction.commit()?;
+            apply_layouts(&connection, 0)?;
             connection.close().map_err(|(_, error)| error)
         };
         build().map_err(|error| understand(&path, error))?;
@@ -240,8 +240,19 @@ fn check_beginning(path: &Path) -> Result<(), OpenError> {
     })
 }
 
-/// Refuses what is not a ledger, or not one this version understands.
-fn check_owner(path: &Path, connection: &Connection) -> Result<(), OpenError> {
+/// Adds the layouts after the first `present`, all or none.
+fn apply_layouts(connection: &Connection, present: usize) -> rusqlite::Result<()> {
+    let transaction = connection.unchecked_transaction()?;
+    for layout in &LAYOUTS[present..] {
+        transaction.execute_batch(layout)?;
+    }
+    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    transaction.pragma_update(None, "user_version", VERSION)?;
+    transaction.commit()
+}
+
+/// Refuses what is not a ledger, or not one this version understands. Returns how many layouts it has.
+fn check_owner(path: &Path, connection: &Connection) -> Result<usize, OpenError> {
     let pragma = |name| {
         let value = connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
         value.map_err(|error| understand(path, error))
@@ -251,13 +262,14 @@ fn check_owner(path: &Path, connection: &Connection) -> Result<(), OpenError> {
             path: path.to_owned(),
         });
     }
-    match pragma("user_version")? {
-        VERSION => Ok(()),
-        found if found > VERSION => Err(OpenError::Newer {
-            path: path.to_owned(),
-            found,
-        }),
-        found => {
+    let found = pragma("user_version")?;
+    if found > VERSION {
+        let path = path.to_owned();
+        return Err(OpenError::Newer { path, found });
+    }
+    match usize::try_from(found) {
+        Ok(layouts) if layouts > 0 => Ok(layouts),
+        Ok(_) | Err(_) => {
             let detail = format!("layout {found} never existed");
             Err(OpenError::Damaged {
                 path: path.to_owned(),

@@ -219,12 +219,15 @@ fn sql_limit(limit: usize) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schema::TABLES;
+    use crate::schema::LAYOUTS;
 
     /// How SQLite means to answer, one line a table.
     fn plan(sql: &str, values: Vec<Value>) -> Vec<String> {
         let memory = Connection::open_in_memory().expect("memory is there");
-        memory.execute_batch(TABLES).expect("the tables are sound");
+        let layouts = LAYOUTS.concat();
+        memory
+            .execute_batch(&layouts)
+            .expect("the tables are sound");
         let mut statement = memory
             .prepare(&format!("EXPLAIN QUERY PLAN {sql}"))
             .expect(sql);

@@ -1,7 +1,16 @@
 //! The tables, and how a file says that it holds them.
 
-/// What `PRAGMA user_version` says of a file that this version writes. Raise it with every change to the tables.
-pub(crate) const VERSION: i64 = 1;
+/// The layouts, oldest first. A file says by its `PRAGMA user_version` how many of them it has; opening it applies the
+/// rest in one transaction. A change to the tables is a new layout; one that was released never changes.
+pub(crate) const LAYOUTS: [&str; 2] = [include_str!("layout_1.sql"), include_str!("layout_2.sql")];
+
+/// What `PRAGMA user_version` says of a file that this version writes.
+#[expect(
+    clippy::as_conversions,
+    clippy::cast_possible_wrap,
+    reason = "a handful of layouts, and no other conversion is const"
+)]
+pub(crate) const VERSION: i64 = LAYOUTS.len() as i64;
 
 /// What `PRAGMA application_id` says of a LUCIUS ledger: `LUCI`.
 pub(crate) const APPLICATION_ID: i64 = 0x4C55_4349;
@@ -9,6 +18,3 @@ pub(crate) const APPLICATION_ID: i64 = 0x4C55_4349;
 /// The oldest SQLite that is let near a ledger: earlier ones (from 3.7.0) may corrupt a WAL file that is reset while
 /// another connection checkpoints.
 pub(crate) const OLDEST_SQLITE: i32 = 3_051_003;
-
-/// Creates the tables in an empty file.
-pub(crate) const TABLES: &str = include_str!("schema.sql");

@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::hot::{Hot, HotJobs};
 use crate::open::Place;
+use crate::records::{self, Put};
 use crate::row::{Encoded, NewJob};
 use crate::stats::Counters;
 use crate::write::{self, CreateOutcome};
@@ -31,6 +32,8 @@ pub(crate) enum Request {
     Create(Box<NewJob>, Answer<CreateOutcome>),
     Commit(Box<Encoded>, Answer<Committed>),
     Append(GenerationRecord, Answer<Committed>),
+    /// Answered with the record's version, or nothing when it is not as expected.
+    Put(Put, Answer<Option<u64>>),
     /// Finish what came before and stop.
     Close(oneshot::Sender<()>),
 }
@@ -41,6 +44,7 @@ enum Outcome {
     /// The job's number in the tables, or a conflict.
     Commit(Option<i64>),
     Append(bool),
+    Put(Option<u64>),
     Close,
 }
 
@@ -148,6 +152,7 @@ impl Writer {
                     Outcome::Commit(write::commit(to, change, n)?)
                 }
                 Request::Append(record, _) => Outcome::Append(write::append(to, record)?),
+                Request::Put(put, _) => Outcome::Put(records::put(to, put)?),
                 Request::Close(_) => Outcome::Close,
             })
         };
@@ -192,11 +197,20 @@ impl Writer {
                     };
                     answer.send(Ok(committed)).is_ok()
                 }
+                (Request::Put(_, answer), Outcome::Put(version)) => {
+                    answer.send(Ok(version)).is_ok()
+                }
                 (Request::Close(answer), _) => {
                     next = Next::Stop;
                     answer.send(()).is_ok()
                 }
-                (Request::Create(..) | Request::Commit(..) | Request::Append(..), _) => {
+                (
+                    Request::Create(..)
+                    | Request::Commit(..)
+                    | Request::Append(..)
+                    | Request::Put(..),
+                    _,
+                ) => {
                     unreachable!("an outcome is that of its request")
                 }
             };
@@ -218,6 +232,7 @@ impl Writer {
                     answer.send(Err(unavailable)).is_ok()
                 }
                 Request::Append(_, answer) => answer.send(Err(unavailable)).is_ok(),
+                Request::Put(_, answer) => answer.send(Err(unavailable)).is_ok(),
                 Request::Close(answer) => answer.send(()).is_ok(),
             };
         }

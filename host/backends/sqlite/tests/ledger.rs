@@ -33,11 +33,13 @@ fn narrow() -> Settings {
 
 mod as_shipped {
     use super::*;
+    lucius_ports::records_conformance!(open(directory().path(), Settings::default()));
     lucius_ports::ledger_conformance!(open(directory().path(), Settings::default()));
 }
 
 mod with_little_room {
     use super::*;
+    lucius_ports::records_conformance!(open(directory().path(), narrow()));
     lucius_ports::ledger_conformance!(open(directory().path(), narrow()));
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use lucius_ports::conformance::ledger::play::{Draft, Play};
 use lucius_ports::ledger::Ledger;
+use lucius_ports::records::{Key, Kind, Records, Written};
 use lucius_sqlite::{OpenError, Settings, SqliteLedger};
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -67,6 +68,31 @@ async fn a_newer_layout_is_refused_with_what_to_do() {
         matches!(refused, OpenError::Newer { found: 99, .. }),
         "{refused}"
     );
+}
+
+/// A ledger as the first layout made it: the later tables are missing.
+#[tokio::test]
+async fn an_older_layout_is_brought_up_to_date_and_keeps_its_jobs() {
+    let directory = used().await;
+    let file = directory.path().join("ledger.db");
+    let connection = Connection::open(&file).expect("it is a database");
+    connection
+        .execute_batch("DROP TABLE records; PRAGMA user_version = 1")
+        .expect("it can be written");
+    let jobs = |from: &Connection| {
+        let count = from.query_row("SELECT count(*) FROM jobs", [], |row| row.get::<_, i64>(0));
+        count.expect("there are jobs")
+    };
+    let before = jobs(&connection);
+    connection.close().expect("nothing is open in it");
+
+    let ledger = open(directory.path()).expect("an older layout is no obstacle");
+    let (kind, key) = (Kind("test"), Key::of("a"));
+    let written = ledger.put(kind, &key, "{}".to_owned(), None).await;
+    assert_eq!(written.expect("the new table is there"), Written::Done(1));
+    ledger.close().await;
+    let connection = Connection::open(&file).expect("it is a database");
+    assert_eq!(jobs(&connection), before);
 }
 
 #[test]

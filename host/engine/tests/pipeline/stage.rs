@@ -17,6 +17,7 @@ use lucius_engine::{Engine, Ports, Refusal, Settings};
 use lucius_memory::bus::MemoryBus;
 use lucius_memory::faulty::Faulty;
 use lucius_memory::ledger::MemoryLedger;
+use lucius_memory::records::MemoryRecords;
 use lucius_ports::clock::Clock as _;
 use lucius_ports::ledger::Ledger as _;
 use lucius_ports::plugin;
@@ -33,6 +34,7 @@ pub(crate) struct World {
     pub(crate) ledger: Arc<MemoryLedger>,
     /// The same ledger as the host sees it.
     pub(crate) faulty: Arc<Faulty<MemoryLedger>>,
+    pub(crate) records: Arc<MemoryRecords>,
     pub(crate) bus: Arc<MemoryBus>,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) runtime: Arc<ScriptedRuntime>,
@@ -63,6 +65,7 @@ impl World {
         Self {
             faulty: Arc::new(Faulty::new(Arc::clone(&ledger))),
             ledger,
+            records: Arc::default(),
             bus: Arc::new(MemoryBus::default()),
             clock: Arc::new(ManualClock::new(START)),
             runtime: Arc::default(),
@@ -75,6 +78,7 @@ impl World {
         Ports {
             ledger: Arc::new(Yielding(Arc::clone(&self.faulty))),
             generations: Arc::clone(&self.faulty) as Arc<_>,
+            records: Arc::clone(&self.records) as Arc<_>,
             bus: Arc::clone(&self.bus) as Arc<_>,
             runtime: Arc::clone(&self.runtime) as Arc<_>,
             source: Arc::clone(&self.source) as Arc<_>,

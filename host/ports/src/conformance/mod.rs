@@ -5,3 +5,4 @@
 pub mod bus;
 pub mod ledger;
 pub mod plugin;
+pub mod records;

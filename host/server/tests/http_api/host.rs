@@ -15,6 +15,7 @@ use lucius_engine::{Engine, Ports};
 use lucius_memory::bus::MemoryBus;
 use lucius_memory::faulty::Faulty;
 use lucius_memory::ledger::MemoryLedger;
+use lucius_memory::records::MemoryRecords;
 use lucius_ports::plugin;
 use lucius_server::http::{Api, Settings};
 use serde_json::{Value, json};
@@ -109,6 +110,7 @@ impl Host {
         let ports = Ports {
             ledger: Arc::clone(&ledger) as _,
             generations: Arc::clone(&ledger) as _,
+            records: Arc::new(MemoryRecords::new()),
             bus: Arc::clone(&bus) as _,
             runtime: Arc::new(Scripted),
             source: Arc::clone(&shelf) as _,
