@@ -4,9 +4,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::contract::{CallbackKind, Progress};
-use crate::id::{AttemptNo, Digest};
+use crate::id::{AttemptNo, Digest, Generation};
 use crate::job::{Attempt, Failure};
-use crate::plugin::{Decision, Report};
+use crate::plugin::{Decision, Pin, Report};
 use crate::time::Timestamp;
 
 /// Something that happened. `step` is the index of the step in the job's spec.
@@ -143,6 +143,15 @@ pub enum Event {
         /// The step.
         step: usize,
     },
+    /// Someone moved the job to another registry generation.
+    Migrated {
+        /// The generation it held before.
+        from: Generation,
+        /// The generation it holds from now on.
+        generation: Generation,
+        /// Who decides about each step from now on; the steps that are over keep who did.
+        plugins: Vec<Option<Pin>>,
+    },
     /// A callback came that does not count. It is on record and changes nothing.
     CallbackIgnored {
         /// The step.
@@ -207,6 +216,7 @@ impl Event {
             Self::JobFailed { .. } => "job_failed",
             Self::JobCancelled => "job_cancelled",
             Self::Redriven { .. } => "redriven",
+            Self::Migrated { .. } => "migrated",
             Self::CallbackIgnored { .. } => "callback_ignored",
         }
     }
@@ -233,7 +243,8 @@ impl Event {
             | Self::CancelRequested
             | Self::JobSucceeded
             | Self::JobFailed { .. }
-            | Self::JobCancelled => None,
+            | Self::JobCancelled
+            | Self::Migrated { .. } => None,
         }
     }
 }

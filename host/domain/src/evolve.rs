@@ -3,7 +3,7 @@
 
 use crate::event::{Event, Recorded};
 use crate::id::AttemptKey;
-use crate::job::{Attempt, Decided, Job, Phase, Status};
+use crate::job::{Attempt, Decided, Job, Migration, Phase, Status};
 use crate::plugin::Report;
 use crate::time::Timestamp;
 
@@ -190,6 +190,16 @@ pub fn evolve(job: &mut Job, recorded: &Recorded) {
             job.progress.completed_at = None;
             job.progress.status = Status::Queued;
             turn_comes(job, *step, at);
+        }
+        Event::Migrated {
+            generation,
+            plugins,
+            ..
+        } => {
+            job.progress.migrated = Some(Migration {
+                generation: *generation,
+                plugins: plugins.clone(),
+            });
         }
         Event::CallbackIgnored { .. } => job.progress.notes += 1,
     }

@@ -57,7 +57,7 @@ pub struct JobSpec {
     pub request_type: RequestType,
     /// The protocol that serves it.
     pub protocol_id: ProtocolId,
-    /// The registry generation it was accepted under, and keeps.
+    /// The registry generation it was accepted under; see [`Job::generation`] for the one it holds.
     pub generation: Generation,
     /// The client's name for the document.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -95,7 +95,7 @@ pub struct StepSpec {
     pub step_type: StepType,
     /// The service the protocol declares.
     pub service: ServiceName,
-    /// The plugin that decides about it; without one it is routed as declared.
+    /// The plugin that decides about it; without one it is routed as declared. See [`Job::plugin`] for who does now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plugin: Option<Pin>,
     /// The payload, normalized.
@@ -130,11 +130,23 @@ pub struct JobProgress {
     pub current: usize,
     /// Its steps, in the order of the spec.
     pub steps: Vec<Step>,
+    /// The registry generation it was moved to, if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub migrated: Option<Migration>,
     /// When it last changed.
     pub updated_at: Timestamp,
     /// When it became terminal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completed_at: Option<Timestamp>,
+}
+
+/// What a job holds since someone moved it to another registry generation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Migration {
+    /// The generation.
+    pub generation: Generation,
+    /// Who decides about each step, in the order of the spec.
+    pub plugins: Vec<Option<Pin>>,
 }
 
 /// Where a job stands.
@@ -368,10 +380,25 @@ impl Job {
             status: Status::Queued,
             current: 0,
             steps,
+            migrated: None,
             updated_at,
             completed_at: None,
         };
         Self { id, spec, progress }
+    }
+
+    /// The registry generation it holds: the one it was accepted under, or the one it was moved to since.
+    pub fn generation(&self) -> Generation {
+        let migrated = self.progress.migrated.as_ref();
+        migrated.map_or(self.spec.generation, |migrated| migrated.generation)
+    }
+
+    /// Who decides about the step at `index`; without one it is routed as declared.
+    pub fn plugin(&self, index: usize) -> Option<&Pin> {
+        match &self.progress.migrated {
+            Some(migrated) => migrated.plugins.get(index)?.as_ref(),
+            None => self.spec.steps.get(index)?.plugin.as_ref(),
+        }
     }
 
     /// The step whose turn it is, with its index; `None` once all are done.

@@ -253,6 +253,7 @@ fn outbox_change(job: &Job, event: &Event, now: Timestamp) -> Option<OutboxChang
         | Event::JobSucceeded
         | Event::JobFailed { .. }
         | Event::Redriven { .. }
+        | Event::Migrated { .. }
         | Event::CallbackIgnored { .. } => None,
     }
 }

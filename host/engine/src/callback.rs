@@ -171,6 +171,7 @@ fn ignored(rejection: Rejection) -> IgnoreReason {
         Rejection::Terminal => IgnoreReason::JobTerminal,
         Rejection::NotFailed
         | Rejection::Cancelling
+        | Rejection::SameGeneration
         | Rejection::NotWaiting
         | Rejection::NotesFull => IgnoreReason::Stale,
     }

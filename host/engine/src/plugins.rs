@@ -114,7 +114,7 @@ impl Engine {
         attempt: AttemptNo,
     ) -> (Option<Decision>, Result<Route, Failure>) {
         let spec = &job.spec.steps[step];
-        let Some(pin) = &spec.plugin else {
+        let Some(pin) = job.plugin(step) else {
             let service = spec.service.clone();
             let dispatch = Dispatch {
                 service,
@@ -146,12 +146,11 @@ impl Engine {
         step: usize,
         attempt: AttemptNo,
     ) -> (Option<Decision>, Result<Settle, Failure>) {
-        let spec = &job.spec.steps[step];
         let Some(report) = reported(job, step) else {
             let failure = Failure::new(PLUGIN_FAULT, "there is no RESULT to settle");
             return (None, Err(failure));
         };
-        let Some(pin) = &spec.plugin else {
+        let Some(pin) = job.plugin(step) else {
             return (None, Ok(Settle::by_default(report)));
         };
         let call = |context| Call::Settle {
@@ -198,16 +197,11 @@ impl Engine {
         })
     }
 
-    /// The plugin as it was when the job was accepted.
+    /// The plugin as it is in the generation that the job holds.
     async fn pinned(&self, job: &Job, pin: &Pin) -> Result<Arc<PluginEntry>, Failure> {
         let generation = self
             .registry
-            .generation(
-                job.spec.generation,
-                &self.ports,
-                &self.schemas,
-                &self.settings,
-            )
+            .generation(job.generation(), &self.ports, &self.schemas, &self.settings)
             .await
             .map_err(|reason| fault_of(pin, &format!("cannot be loaded: {reason}")))?;
         let plugin = generation.plugin(pin).cloned();

@@ -4,6 +4,7 @@
 //! stands beside the trait (feature `conformance`). Errors are split by what the caller can do about them.
 
 pub mod bus;
+pub mod case;
 pub mod clock;
 #[cfg(feature = "conformance")]
 pub mod conformance;

@@ -266,7 +266,10 @@ fn one_event(
         || is_note(event)
         || matches!(
             (status, event),
-            (Status::FailedFinal { .. }, Event::Redriven { .. })
+            (
+                Status::FailedFinal { .. },
+                Event::Redriven { .. } | Event::Migrated { .. }
+            )
         );
     ensure(allowed, "I1", || {
         format!("{name} after the job was {}", status.name())
@@ -342,6 +345,7 @@ fn one_event(
         | Event::JobFailed { .. }
         | Event::JobCancelled
         | Event::Redriven { .. }
+        | Event::Migrated { .. }
         | Event::CallbackIgnored { .. } => {}
     }
     let before = job.clone();

@@ -13,9 +13,9 @@ mod verb;
 
 use crate::contract::Progress;
 use crate::event::{Event, IgnoreReason};
-use crate::id::{AttemptKey, Digest, LeaseId};
+use crate::id::{AttemptKey, Digest, Generation, LeaseId};
 use crate::job::{Failure, Job, Phase};
-use crate::plugin::{Decision, Report, Route, Settle};
+use crate::plugin::{Decision, Pin, Report, Route, Settle};
 use crate::time::Timestamp;
 
 /// How many callbacks that do not count a job keeps on record; later ones are answered the same and not kept.
@@ -98,6 +98,13 @@ pub enum Input {
     Cancel,
     /// Someone wants a failed job to start again.
     Redrive,
+    /// Someone wants the job to be decided about by another registry generation.
+    Migrate {
+        /// Which.
+        generation: Generation,
+        /// Who decides about each step there; for the steps that are over it says nothing.
+        plugins: Vec<Option<Pin>>,
+    },
 }
 
 /// Why an input changes nothing.
@@ -115,6 +122,9 @@ pub enum Rejection {
     /// The job is being cancelled already.
     #[error("the job is being cancelled")]
     Cancelling,
+    /// The job holds that registry generation already.
+    #[error("the job holds that generation")]
+    SameGeneration,
     /// The job has moved on, or its time has not come; whoever asked was late or early, which is harmless.
     #[error("the job is not waiting for this")]
     NotWaiting,
@@ -131,6 +141,10 @@ pub fn decide(job: &Job, input: Input, now: Timestamp) -> Result<Vec<Event>, Rej
     match input {
         Input::Cancel => verb::cancel(job),
         Input::Redrive => verb::redrive(job),
+        Input::Migrate {
+            generation,
+            plugins,
+        } => verb::migrate(job, generation, plugins),
         Input::Route {
             lease_id,
             decision,

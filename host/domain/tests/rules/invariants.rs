@@ -185,7 +185,11 @@ fn terminal_states_stay(before: &Job, change: &Change) {
         Some(step)
     });
     if before.progress.status.is_terminal() && redriven.is_none() {
-        let noted = |it: &Recorded| matches!(it.event, Event::CallbackIgnored { .. });
+        let failed = matches!(before.progress.status, Status::FailedFinal { .. });
+        let noted = |it: &Recorded| {
+            matches!(it.event, Event::CallbackIgnored { .. })
+                || failed && matches!(it.event, Event::Migrated { .. })
+        };
         assert!(change.events.iter().all(noted), "{:?}", change.events);
         assert_eq!(after.progress.status, before.progress.status);
         assert_eq!(after.progress.steps, before.progress.steps);

@@ -13,7 +13,7 @@ use lucius_domain::transition::{Question, Transition};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
-use crate::stage::{Play, Says, failure, fault, forged, note, result_of, settle, skip};
+use crate::stage::{Play, Says, failure, fault, forged, migrate, note, result_of, settle, skip};
 
 /// Whose attempt a callback names.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +48,7 @@ enum Deed {
     Note,
     Cancel,
     Redrive,
+    Migrate(u8),
 }
 
 fn says() -> impl Strategy<Value = Says> {
@@ -74,6 +75,7 @@ fn deed() -> impl Strategy<Value = Deed> {
         1 => Just(Deed::Note),
         1 => Just(Deed::Cancel),
         2 => Just(Deed::Redrive),
+        1 => (1..4u8).prop_map(Deed::Migrate),
     ]
 }
 
@@ -172,6 +174,7 @@ fn input(play: &mut Play, deed: &Deed) -> Input {
         Deed::LeaseOverdue => Input::LeaseOverdue,
         Deed::Note => note(IgnoreReason::Stale),
         Deed::Cancel => Input::Cancel,
+        Deed::Migrate(generation) => migrate(u64::from(*generation)),
         Deed::Redrive => Input::Redrive,
     }
 }

@@ -7,7 +7,7 @@ use lucius_domain::decide::{Input, Rejection};
 use lucius_domain::event::{Event, IgnoreReason};
 use lucius_domain::id::{AttemptKey, AttemptNo, Digest, Generation, JobId, LeaseId};
 use lucius_domain::job::{Failure, Job, JobSpec, Phase, StepSpec};
-use lucius_domain::plugin::{Dispatch, Report, Route, Settle};
+use lucius_domain::plugin::{Dispatch, Pin, Report, Route, Settle};
 use lucius_domain::retry::Timing;
 use lucius_domain::routing::{DecisionSource, Lane, Mode, ModeDecision};
 use lucius_domain::time::Timestamp;
@@ -318,6 +318,19 @@ pub(crate) fn note(reason: IgnoreReason) -> Input {
 }
 
 /// The key of an attempt that never was.
+/// To a generation whose plugins have the generation's number as their version.
+pub(crate) fn migrate(generation: u64) -> Input {
+    let plugin = Some(Pin {
+        id: "ocr".into(),
+        version: generation.to_string().as_str().into(),
+        digest: Digest::of(&generation.to_le_bytes()),
+    });
+    Input::Migrate {
+        generation: Generation(generation),
+        plugins: vec![plugin],
+    }
+}
+
 pub(crate) fn forged() -> AttemptKey {
     let (no, lease_id) = (AttemptNo(1), LeaseId(Uuid::from_u128(0xbad)));
     AttemptKey { no, lease_id }

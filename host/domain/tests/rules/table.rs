@@ -7,7 +7,7 @@ use lucius_domain::job::Failure;
 use lucius_domain::plugin::{Dispatch, Route, Settle};
 use uuid::Uuid;
 
-use crate::stage::{Play, Says, failure, fault, forged, note, result_of, settle, skip};
+use crate::stage::{Play, Says, failure, fault, forged, migrate, note, result_of, settle, skip};
 
 /// The columns, in order.
 const SITUATIONS: [&str; 18] = [
@@ -48,6 +48,8 @@ ack overdue    .     .     .     .     .      .     retry .     .     .     .   
 lease overdue  .     .     .     .     .      .     .     .     retry .     .     .     .     .     lost  .     .     .
 note           note  note  note  note  note   note  note  note  note  note  note  note  note  note  note  note  note  note
 cancel         cxl   cxl   cxl   cxl   cxl    ask   ask   ask   ask   cxl   cxl   asked asked asked asked term  term  term
+migrate        move  move  move  move  move   move  move  move  move  move  move  asked asked asked asked term  move  term
+migrate same   held  held  held  held  held   held  held  held  held  held  held  asked asked asked asked term  held  term
 redrive        notf  notf  notf  notf  notf   notf  notf  notf  notf  notf  notf  notf  notf  notf  notf  notf  again notf
 ";
 
@@ -64,6 +66,8 @@ const OUTCOMES: &[(&str, Outcome)] = &[
     ("term", Err(Rejection::Terminal)),
     ("notf", Err(Rejection::NotFailed)),
     ("asked", Err(Rejection::Cancelling)),
+    ("held", Err(Rejection::SameGeneration)),
+    ("move", Ok(&["migrated"])),
     ("new", Ok(&["attempt_created"])),
     ("skip", Ok(&["step_skipped", "job_succeeded"])),
     ("fail", Ok(&["step_failed", "job_failed"])),
@@ -144,6 +148,8 @@ fn input(name: &str, play: &mut Play) -> Input {
         "note" => note(IgnoreReason::Stale),
         "cancel" => Input::Cancel,
         "redrive" => Input::Redrive,
+        "migrate" => migrate(2),
+        "migrate same" => migrate(1),
         other => panic!("no input is called \"{other}\""),
     }
 }

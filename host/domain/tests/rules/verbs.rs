@@ -4,7 +4,7 @@ use lucius_domain::decide::{Input, Rejection};
 use lucius_domain::plugin::Settle;
 use lucius_domain::transition::OutboxRow;
 
-use crate::stage::{Play, Says, failure, fault, settle, skip};
+use crate::stage::{Play, Says, failure, fault, migrate, settle, skip};
 
 fn outbox(play: &Play) -> Vec<&'static str> {
     play.history.outbox.values().map(OutboxRow::name).collect()
@@ -240,4 +240,35 @@ fn only_a_failed_job_can_be_redriven() {
         play.refused(settle(Ok(Settle::Accept))),
         Rejection::NotWaiting
     );
+}
+
+#[test]
+fn a_job_that_is_moved_keeps_who_decided_about_the_steps_that_are_over() {
+    let mut play = Play::new(2);
+    play.begin_work();
+    play.end_work(Says::Done);
+    assert_eq!(play.job.generation().0, 1);
+    let spec = std::sync::Arc::clone(&play.job.spec);
+    assert_eq!(play.bring(migrate(2)), ["migrated"]);
+    assert_eq!(play.job.generation().0, 2);
+    assert_eq!(play.job.plugin(0), None);
+    // The generation says nothing of the second step, so it is routed as declared from now on.
+    assert_eq!(play.job.plugin(1), None);
+    assert_eq!(play.job.spec, spec);
+    play.history.survives_storage(&play.job);
+}
+
+#[test]
+fn a_failed_job_can_be_moved_and_then_starts_again_under_the_other_generation() {
+    let mut play = Play::new(1);
+    play.begin_work();
+    play.end_work(Says::GiveUp);
+    play.bring(migrate(3));
+    assert_eq!(play.state(), "FAILED_FINAL");
+    play.bring(Input::Redrive);
+    let decides = play.job.plugin(0).map(ToString::to_string);
+    assert_eq!(decides.as_deref(), Some("ocr@3"));
+    play.begin_work();
+    play.end_work(Says::Done);
+    assert_eq!(play.state(), "SUCCEEDED");
 }

@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 
 use lucius_domain::id::{
-    PluginId, PluginVersion, ProtocolId, RequestType, ServiceName, StepId, StepType, TenantId,
+    Digest, PluginId, PluginVersion, ProtocolId, RequestType, ServiceName, StepId, StepType,
+    TenantId,
 };
 use lucius_domain::routing::Mode;
 use lucius_ports::plugin::Limits;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use super::signature::Signature;
 
 /// The whole registry.
 #[derive(Clone, Debug, Deserialize)]
@@ -27,7 +30,7 @@ pub struct Manifest {
 }
 
 /// A list of steps.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct ProtocolSpec {
     /// Its name.
     pub protocol_id: ProtocolId,
@@ -41,7 +44,7 @@ pub struct ProtocolSpec {
 }
 
 /// One step of a protocol.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct StepDeclaration {
     /// Its name.
     pub step_id: StepId,
@@ -61,7 +64,7 @@ pub struct StepDeclaration {
 }
 
 /// Timings that replace the host's.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 pub struct Overrides {
     /// How long to wait.
     #[serde(default)]
@@ -72,7 +75,7 @@ pub struct Overrides {
 }
 
 /// How long to wait.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 pub struct Timeouts {
     /// For the ACK, in seconds.
     #[serde(default)]
@@ -83,7 +86,7 @@ pub struct Timeouts {
 }
 
 /// How often to try.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 pub struct Retries {
     /// Attempts a step may have.
     #[serde(default)]
@@ -113,15 +116,26 @@ pub struct PluginSpec {
     /// Handed to it with every call.
     #[serde(default = "empty_object")]
     pub config: Value,
+    /// Who vouches for it.
+    #[serde(default)]
+    pub signature: Option<Signature>,
 }
 
 /// Limits of which some may be left out.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartialLimits {
-    memory_bytes: Option<u64>,
-    deadline_ms: Option<u64>,
-    fuel: Option<u64>,
-    output_bytes: Option<u64>,
+    /// Linear memory, in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
+    /// Time of a call, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deadline_ms: Option<u64>,
+    /// Work of a call, in wasmtime fuel.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fuel: Option<u64>,
+    /// What a call may return, in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_bytes: Option<u64>,
 }
 
 impl PartialLimits {
@@ -138,7 +152,7 @@ impl PartialLimits {
 }
 
 /// A tenant's settings.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct Tenant {
     /// The mode of jobs that do not ask for one.
     #[serde(default)]
@@ -154,6 +168,33 @@ pub struct Trust {
     /// True when every plugin must be signed.
     #[serde(default)]
     pub require_signature: bool,
+    /// The keys that may sign.
+    #[serde(default)]
+    pub keys: Vec<TrustedKey>,
+    /// Components that are refused, whoever signed them.
+    #[serde(default)]
+    pub deny: Vec<Denied>,
+}
+
+/// A key that may sign.
+#[derive(Clone, Debug, Deserialize)]
+pub struct TrustedKey {
+    /// Its name.
+    pub key_id: String,
+    /// The key in Base64.
+    pub public_key: String,
+    /// The plugins that it may sign; any when absent.
+    #[serde(default)]
+    pub plugins: Option<Vec<PluginId>>,
+}
+
+/// A component that is refused.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Denied {
+    /// Its SHA-256.
+    pub sha256: Digest,
+    /// Why, for whoever reads the refusal.
+    pub reason: String,
 }
 
 fn empty_object() -> Value {

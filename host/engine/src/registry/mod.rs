@@ -8,10 +8,11 @@
 mod activate;
 mod manifest;
 mod prepare;
+pub mod signature;
 mod snapshot;
 
 pub use activate::{Registry, Reload, StartError};
-pub use manifest::Manifest;
+pub use manifest::{Manifest, PartialLimits, PluginSpec};
 pub use snapshot::{PluginEntry, Protocol, Snapshot, StepEntry};
 
 /// What is wrong with one entry of a registry.

@@ -122,7 +122,7 @@ pub struct JobView {
     pub current_step_index: usize,
     /// How many attempts all steps had together.
     pub attempts_total: u32,
-    /// The registry generation it was accepted under, and keeps.
+    /// The registry generation it holds: the one it was accepted under, unless it was moved to another.
     pub registry_generation: u64,
     /// The client's name for the document.
     pub doc_id: Option<String>,
@@ -178,7 +178,7 @@ impl From<&Job> for JobView {
             current_step_id: current.map(|(_, step, _)| step.step_id.to_string()),
             current_step_index: progress.current,
             attempts_total: job.attempts_total(),
-            registry_generation: spec.generation.0,
+            registry_generation: job.generation().0,
             doc_id: spec.doc_id.clone(),
             priority: spec.priority,
             lane: spec.lane.number(),

@@ -142,6 +142,14 @@ fn details(event: &Event) -> (Option<AttemptNo>, Value) {
         Event::StepFailed { failure, .. } | Event::JobFailed { failure } => {
             (None, json!({ "error": error(failure) }))
         }
+        Event::Migrated {
+            from,
+            generation,
+            plugins,
+        } => (
+            None,
+            json!({ "from": from, "generation": generation, "plugins": plugins }),
+        ),
         Event::CallbackIgnored {
             attempt_no,
             callback,

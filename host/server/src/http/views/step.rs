@@ -17,10 +17,10 @@ pub struct StepListView {
 
 impl From<&Job> for StepListView {
     fn from(job: &Job) -> Self {
-        let steps = job.spec.steps.iter().zip(&job.progress.steps);
+        let steps = job.spec.steps.iter().zip(&job.progress.steps).enumerate();
         Self {
             steps: steps
-                .map(|(spec, step)| StepView::new(job, spec, step))
+                .map(|(index, (spec, step))| StepView::new(job, index, spec, step))
                 .collect(),
         }
     }
@@ -174,7 +174,7 @@ impl<'a> PhaseDetails<'a> {
 }
 
 impl StepView {
-    fn new(job: &Job, spec: &StepSpec, step: &Step) -> Self {
+    fn new(job: &Job, index: usize, spec: &StepSpec, step: &Step) -> Self {
         let JobModeView {
             lane,
             routing_key_used,
@@ -195,7 +195,7 @@ impl StepView {
             max_attempts: spec.timing.max_attempts,
             lease_expires_at: details.lease_expires_at.as_ref().map(Timestamp::to_string),
             progress: details.progress.map(Into::into),
-            plugin: spec.plugin.as_ref().map(Into::into),
+            plugin: job.plugin(index).map(Into::into),
             lane,
             routing_key_used,
             resolved_mode,
