@@ -12,6 +12,7 @@
 //! data in that commit. Hints make the next stage start at once; they may be lost, since a scan finds the same work.
 
 pub mod accept;
+pub mod access;
 pub mod callback;
 pub mod dispatch;
 pub mod drive;

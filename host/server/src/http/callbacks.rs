@@ -17,7 +17,7 @@ type Answer = Result<Json<CallbackView>, Problem>;
 /// Say that a directive has arrived
 #[utoipa::path(
     post, path = "/v1/callbacks/ack", operation_id = "ack", tag = "callbacks",
-    request_body = ref("#/components/schemas/Ack"), security(("callback_token" = [])),
+    request_body = ref("#/components/schemas/Ack"),
     responses(
         (status = 200, description = "It is durable, or known already", body = CallbackView),
         (status = 400, description = "INVALID_JSON"), (status = 401, description = "TOKEN_MISSING"),
@@ -34,7 +34,7 @@ pub(super) async fn ack(State(shared): State<Arc<Shared>>, request: Request) -> 
 /// Say that work goes on, and renew the lease
 #[utoipa::path(
     post, path = "/v1/callbacks/heartbeat", operation_id = "heartbeat", tag = "callbacks",
-    request_body = ref("#/components/schemas/Heartbeat"), security(("callback_token" = [])),
+    request_body = ref("#/components/schemas/Heartbeat"),
     responses(
         (status = 200, description = "The lease runs anew, or the job is over", body = CallbackView),
         (status = 400, description = "INVALID_JSON"), (status = 401, description = "TOKEN_MISSING"),
@@ -53,7 +53,7 @@ pub(super) async fn heartbeat(State(shared): State<Arc<Shared>>, request: Reques
 /// The RESULT, the activation of the next step and its directive are one commit.
 #[utoipa::path(
     post, path = "/v1/callbacks/result", operation_id = "result", tag = "callbacks",
-    request_body = ref("#/components/schemas/Result"), security(("callback_token" = [])),
+    request_body = ref("#/components/schemas/Result"),
     responses(
         (status = 200, description = "It is durable, or known already", body = CallbackView),
         (status = 400, description = "INVALID_JSON"), (status = 401, description = "TOKEN_MISSING"),

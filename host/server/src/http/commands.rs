@@ -7,8 +7,11 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::http::header::LOCATION;
 use axum::response::{IntoResponse as _, Response};
+use lucius_domain::id::TenantId;
 use lucius_engine::accept::Accepted;
+use serde_json::Value;
 
+use super::access::Calling;
 use super::problem::Problem;
 use super::views::AcceptedView;
 use super::{Shared, body, query, to_the_end};
@@ -33,8 +36,12 @@ use super::{Shared, body, query, to_the_end};
         (status = 503, description = "PLUGIN_FAULT, LEDGER_UNAVAILABLE, DRAINING, CONTENDED; see Retry-After"),
     )
 )]
-pub(super) async fn submit(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    match accept(&shared, request).await {
+pub(super) async fn submit(
+    State(shared): State<Arc<Shared>>,
+    caller: Calling,
+    request: Request,
+) -> Response {
+    match accept(&shared, &caller, request).await {
         Ok(accepted) => {
             shared.metrics.job_accepted(accepted.duplicate);
             let location = format!("/v1/jobs/{}", accepted.job.id);
@@ -48,9 +55,13 @@ pub(super) async fn submit(State(shared): State<Arc<Shared>>, request: Request) 
     }
 }
 
-async fn accept(shared: &Shared, request: Request) -> Result<Accepted, Problem> {
+async fn accept(shared: &Shared, caller: &Calling, request: Request) -> Result<Accepted, Problem> {
     query::none(request.uri().query())?;
     let command = body::json(request, shared.body()).await?;
+    // A command that names no tenant does not fit its schema, which the engine says together with all else.
+    if let Some(tenant) = command.get("tenant_id").and_then(Value::as_str) {
+        caller.check_tenant(&TenantId::from(tenant))?;
+    }
     let engine = Arc::clone(&shared.engine);
     Ok(to_the_end(async move { engine.accept(command).await }).await??)
 }

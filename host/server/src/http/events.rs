@@ -8,6 +8,7 @@ use axum::http::header::ACCEPT;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 
+use super::access::Calling;
 use super::jobs::{IdPath, load};
 use super::problem::Problem;
 use super::views::{EventListView, EventView};
@@ -37,6 +38,7 @@ use super::{Shared, query, stream};
 )]
 pub(super) async fn events(
     State(shared): State<Arc<Shared>>,
+    caller: Calling,
     path: IdPath,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
@@ -46,14 +48,14 @@ pub(super) async fn events(
         let resumed = last_event_id(&headers)?;
         // Watching begins before the first look, so that nothing in between is missed.
         let changes = shared.engine.watch();
-        let job = load(&shared, path).await?;
+        let job = load(&shared, &caller, path).await?;
         let after = resumed.unwrap_or(range.after);
         if resumed.is_some() && stream::is_over(&job, after) {
             return Ok(StatusCode::NO_CONTENT.into_response());
         }
         return stream::follow(&shared, job, after, changes);
     }
-    let job = load(&shared, path).await?;
+    let job = load(&shared, &caller, path).await?;
     let events = shared
         .engine
         .ledger()

@@ -6,11 +6,11 @@ use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
-use axum::response::{IntoResponse as _, Response};
 use lucius_domain::id::JobId;
 use lucius_domain::job::Job;
+use lucius_engine::access::Tenants;
 
-use super::around::RouteName;
+use super::access::Calling;
 use super::problem::Problem;
 use super::views::{JobListView, JobView, StepListView};
 use super::{Shared, query, to_the_end};
@@ -38,9 +38,10 @@ pub(super) type IdPath = Result<Path<String>, PathRejection>;
 )]
 pub(super) async fn list(
     State(shared): State<Arc<Shared>>,
+    caller: Calling,
     RawQuery(query): RawQuery,
 ) -> Result<Json<JobListView>, Problem> {
-    let filter = query::jobs(query.as_deref())?;
+    let filter = query::jobs(query.as_deref(), |asked| caller.tenant_of_list(asked))?;
     let page = filter.limit;
     // One more than shown tells whether there are more.
     let mut asked = filter.clone();
@@ -68,17 +69,16 @@ pub(super) async fn list(
 )]
 pub(super) async fn show(
     State(shared): State<Arc<Shared>>,
+    caller: Calling,
     path: IdPath,
     RawQuery(query): RawQuery,
 ) -> Result<Json<JobView>, Problem> {
-    if path
-        .as_ref()
-        .is_ok_and(|Path(text)| Verb::split(text).is_some())
-    {
+    if path.as_ref().is_ok_and(|Path(text)| text.contains(':')) {
         return Err(Problem::method_not_allowed(Some("POST")));
     }
     query::none(query.as_deref())?;
-    Ok(Json(JobView::from(&*load(&shared, path).await?)))
+    let job = load(&shared, &caller, path).await?;
+    Ok(Json(JobView::from(&*job)))
 }
 
 /// Show a job's steps
@@ -93,68 +93,13 @@ pub(super) async fn show(
 )]
 pub(super) async fn steps(
     State(shared): State<Arc<Shared>>,
+    caller: Calling,
     path: IdPath,
     RawQuery(query): RawQuery,
 ) -> Result<Json<StepListView>, Problem> {
     query::none(query.as_deref())?;
-    Ok(Json(StepListView::from(&*load(&shared, path).await?)))
-}
-
-/// What can be asked of a job: `POST /v1/jobs/{jobId}:cancel`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verb {
-    Cancel,
-    Redrive,
-}
-
-impl Verb {
-    fn split(text: &str) -> Option<(&str, Self)> {
-        let (id, verb) = text.split_once(':')?;
-        match verb {
-            "cancel" => Some((id, Self::Cancel)),
-            "redrive" => Some((id, Self::Redrive)),
-            _ => None,
-        }
-    }
-
-    fn route(self) -> RouteName {
-        match self {
-            Self::Cancel => RouteName("/v1/jobs/{jobId}:cancel"),
-            Self::Redrive => RouteName("/v1/jobs/{jobId}:redrive"),
-        }
-    }
-}
-
-/// One path for the job and its verbs, since the router cannot split a path segment.
-pub(super) async fn verb(
-    State(shared): State<Arc<Shared>>,
-    path: IdPath,
-    RawQuery(query): RawQuery,
-) -> Response {
-    let Ok(Path(text)) = path else {
-        return Problem::job_not_found().into_response();
-    };
-    let Some((id, verb)) = Verb::split(&text) else {
-        let problem = if text.contains(':') {
-            Problem::not_found()
-        } else {
-            Problem::method_not_allowed(Some("GET,HEAD"))
-        };
-        return problem.into_response();
-    };
-    let outcome = match query::none(query.as_deref()) {
-        Ok(()) => match verb {
-            Verb::Cancel => cancel(&shared, id).await,
-            Verb::Redrive => redrive(&shared, id).await,
-        },
-        Err(problem) => Err(problem),
-    };
-    let mut response = match outcome {
-        Ok(job) => (StatusCode::ACCEPTED, Json(JobView::from(&*job))).into_response(),
-        Err(problem) => problem.into_response(),
-    };
-    response.extensions_mut().insert(verb.route());
-    response
+    let job = load(&shared, &caller, path).await?;
+    Ok(Json(StepListView::from(&*job)))
 }
 
 /// Cancel a job
@@ -170,10 +115,17 @@ pub(super) async fn verb(
         (status = 503, description = "LEDGER_UNAVAILABLE, CONTENDED; see Retry-After"),
     )
 )]
-pub(super) async fn cancel(shared: &Shared, id: &str) -> Result<Arc<Job>, Problem> {
-    let id = parse(id)?;
+pub(super) async fn cancel(
+    State(shared): State<Arc<Shared>>,
+    caller: Calling,
+    path: IdPath,
+    RawQuery(query): RawQuery,
+) -> Result<(StatusCode, Json<JobView>), Problem> {
+    query::none(query.as_deref())?;
+    let id = own(&shared, &caller, path).await?;
     let engine = Arc::clone(&shared.engine);
-    Ok(to_the_end(async move { engine.cancel(id).await }).await??)
+    let job = to_the_end(async move { engine.cancel(id).await }).await??;
+    Ok((StatusCode::ACCEPTED, Json(JobView::from(&*job))))
 }
 
 /// Start a failed job again
@@ -189,21 +141,43 @@ pub(super) async fn cancel(shared: &Shared, id: &str) -> Result<Arc<Job>, Proble
         (status = 503, description = "LEDGER_UNAVAILABLE, CONTENDED; see Retry-After"),
     )
 )]
-pub(super) async fn redrive(shared: &Shared, id: &str) -> Result<Arc<Job>, Problem> {
-    let id = parse(id)?;
+pub(super) async fn redrive(
+    State(shared): State<Arc<Shared>>,
+    caller: Calling,
+    path: IdPath,
+    RawQuery(query): RawQuery,
+) -> Result<(StatusCode, Json<JobView>), Problem> {
+    query::none(query.as_deref())?;
+    let id = own(&shared, &caller, path).await?;
     let engine = Arc::clone(&shared.engine);
-    Ok(to_the_end(async move { engine.redrive(id).await }).await??)
+    let job = to_the_end(async move { engine.redrive(id).await }).await??;
+    Ok((StatusCode::ACCEPTED, Json(JobView::from(&*job))))
 }
 
-/// The job that a path names.
-pub(super) async fn load(shared: &Shared, path: IdPath) -> Result<Arc<Job>, Problem> {
+/// The job that a path names, if the caller speaks for its tenant. Another's job does not exist for it.
+pub(super) async fn load(
+    shared: &Shared,
+    caller: &Calling,
+    path: IdPath,
+) -> Result<Arc<Job>, Problem> {
+    let job = shared.engine.ledger().load(named(path)?).await?;
+    job.filter(|job| caller.0.speaks_for(&job.spec.tenant_id))
+        .ok_or_else(Problem::job_not_found)
+}
+
+/// The id of a job that the caller may change.
+async fn own(shared: &Shared, caller: &Calling, path: IdPath) -> Result<JobId, Problem> {
+    match caller.0.tenants {
+        Tenants::All => named(path),
+        Tenants::Only(_) => Ok(load(shared, caller, path).await?.id),
+    }
+}
+
+/// A job has one name, the one it was answered with; what cannot be a name is a job that is not there. A verb may
+/// follow it.
+fn named(path: IdPath) -> Result<JobId, Problem> {
     let Path(text) = path.map_err(|_| Problem::job_not_found())?;
-    let job = shared.engine.ledger().load(parse(&text)?).await?;
-    job.ok_or_else(Problem::job_not_found)
-}
-
-/// A job has one name, the one it was answered with; what cannot be a name is a job that is not there.
-fn parse(text: &str) -> Result<JobId, Problem> {
+    let text = text.split(':').next().unwrap_or_default();
     let id = JobId::parse(text).filter(|id| id.to_string().eq_ignore_ascii_case(text));
     id.ok_or_else(Problem::job_not_found)
 }

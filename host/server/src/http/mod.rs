@@ -2,6 +2,8 @@
 //!
 //! ```text
 //! listen      connections: header time-outs, a bound on how many, a graceful end
+//! routes      every route, and what it takes
+//! access      who calls, and whether that is enough
 //! around      every request: its id, its log span, its metrics, panics, problems, security headers
 //! body, json  what comes in: media type, size, time, then strict JSON
 //! commands, jobs, events, callbacks, registry, health   the handlers: they ask the engine and show its answer
@@ -18,17 +20,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use axum::routing::{MethodRouter, get, post};
 use lucius_engine::Engine;
+use lucius_engine::access::Scope;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
+use self::access::{Access, Guard, Needs};
 use self::body::Bounds;
 use self::metrics::Metrics;
 use self::problem::Problem;
 
+pub mod access;
 mod around;
 mod body;
 mod callbacks;
@@ -43,12 +47,15 @@ mod openapi;
 pub mod problem;
 mod query;
 mod registry;
+pub mod routes;
 mod stream;
 pub mod views;
 
 /// The bounds of the API.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// Who is let in.
+    pub access: Access,
     /// The largest body, in bytes.
     pub body_bytes: usize,
     /// How long a body may take to arrive.
@@ -74,6 +81,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            access: Access::default(),
             body_bytes: 1 << 20,
             body_timeout: Duration::from_secs(30),
             connections: 12_000,
@@ -98,6 +106,7 @@ pub struct Api {
 /// What the handlers share.
 pub(crate) struct Shared {
     engine: Arc<Engine>,
+    access: Arc<Access>,
     metrics: Metrics,
     settings: Settings,
     /// Ends the live streams.
@@ -112,6 +121,7 @@ impl Api {
     /// The API of this engine, with the embedded bus below `/bus` if there is one.
     pub fn new(engine: Arc<Engine>, bus: Option<Router>, settings: Settings) -> Self {
         let shared = Shared {
+            access: Arc::new(settings.access.clone()),
             metrics: Metrics::new(),
             closing: CancellationToken::new(),
             streams: Arc::new(Semaphore::new(settings.streams)),
@@ -133,13 +143,15 @@ impl Api {
 
     /// All routes, with all that goes around them.
     pub fn router(&self) -> Router {
-        let mut router = Router::new();
-        for (path, methods) in routes() {
-            router = router.route(path, methods);
-        }
-        let mut router = router.with_state(Arc::clone(&self.shared));
+        let access = Arc::clone(&self.shared.access);
+        let mut router = routes::router(&access, &self.shared);
         if let Some(bus) = &self.bus {
-            router = router.nest("/bus", bus.clone());
+            let guard = Guard {
+                access,
+                needs: Needs::Scope(Scope::Work),
+            };
+            let guard = axum::middleware::from_fn_with_state(guard, access::guard);
+            router = router.nest("/bus", bus.clone().layer(guard));
         }
         let around = axum::middleware::from_fn_with_state(Arc::clone(&self.shared), around::around);
         router
@@ -173,31 +185,6 @@ impl Shared {
         let number = self.requests.fetch_add(1, Ordering::Relaxed);
         format!("{}-{number}", self.run)
     }
-}
-
-/// The paths of the API itself. The verbs of a job share its path up to the colon; see [`jobs::verb`].
-fn routes() -> Vec<(&'static str, MethodRouter<Arc<Shared>>)> {
-    vec![
-        ("/v1/commands", post(commands::submit)),
-        ("/v1/jobs", get(jobs::list)),
-        ("/v1/jobs/{jobId}", get(jobs::show).post(jobs::verb)),
-        ("/v1/jobs/{jobId}/steps", get(jobs::steps)),
-        ("/v1/jobs/{jobId}/events", get(events::events)),
-        ("/v1/callbacks/ack", post(callbacks::ack)),
-        ("/v1/callbacks/heartbeat", post(callbacks::heartbeat)),
-        ("/v1/callbacks/result", post(callbacks::result)),
-        ("/v1/registry", get(registry::show)),
-        ("/v1/registry:reload", post(registry::reload)),
-        ("/healthz", get(health::healthz)),
-        ("/readyz", get(health::readyz)),
-        ("/metrics", get(metrics::show)),
-        ("/openapi.json", get(openapi::show)),
-    ]
-}
-
-/// The paths that the router serves, as the OpenAPI document has to name them.
-pub fn paths() -> Vec<&'static str> {
-    routes().into_iter().map(|(path, _)| path).collect()
 }
 
 pub use openapi::document;

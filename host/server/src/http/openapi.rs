@@ -13,6 +13,8 @@ use serde_json::{Value, json};
 use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 
+use super::access::Needs;
+use super::routes::{self, Route};
 use super::{callbacks, commands, events, health, jobs, metrics, registry, views};
 
 /// Contracts under the names that the handlers refer to.
@@ -21,6 +23,20 @@ const CONTRACTS: [(&str, Schema); 4] = [
     ("Ack", ACK),
     ("Heartbeat", HEARTBEAT),
     ("Result", RESULT),
+];
+
+const CREDENTIAL: &str = "credential";
+const ATTEMPT: &str = "callback_token";
+/// What goes after `Authorization: Bearer`.
+const BEARERS: [(&str, &str); 2] = [
+    (
+        CREDENTIAL,
+        "An API key or a JWT that has the call's `x-scope`; an open host asks for none",
+    ),
+    (
+        ATTEMPT,
+        "The directive's `callback_token`, good for that very attempt",
+    ),
 ];
 
 static TEXT: LazyLock<String> = LazyLock::new(|| format!("{:#}\n", document()));
@@ -50,20 +66,46 @@ struct Described;
 /// The document.
 pub fn document() -> Value {
     let mut api = Described::openapi();
-    let bearer = HttpBuilder::new()
-        .scheme(HttpAuthScheme::Bearer)
-        .description(Some(
-            "The directive's `callback_token`, good for that very attempt",
-        ))
-        .build();
     let components = api.components.get_or_insert_default();
-    components.add_security_scheme("callback_token", SecurityScheme::Http(bearer));
+    for (name, description) in BEARERS {
+        let bearer = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some(description))
+            .build();
+        components.add_security_scheme(name, SecurityScheme::Http(bearer));
+    }
     // A document of texts and lists always serializes.
     let mut document = serde_json::to_value(&api).unwrap_or(Value::Null);
     add_contracts(&mut document);
     add_states(&mut document);
+    for route in routes::table() {
+        add_access(&mut document, &route);
+    }
     add_problems(&mut document);
     document
+}
+
+/// Says what a route takes, and what is answered to who has not got it.
+fn add_access(document: &mut Value, route: &Route) {
+    let method = route.method.as_str().to_ascii_lowercase();
+    let operation = &mut document["paths"][route.path][method];
+    let bearer = match route.needs {
+        Needs::Nothing => {
+            operation["security"] = json!([]);
+            return;
+        }
+        Needs::AttemptToken => ATTEMPT,
+        Needs::Scope(scope) => {
+            operation["x-scope"] = json!(scope);
+            let responses = &mut operation["responses"];
+            responses["401"] = json!({ "description": "CREDENTIAL_MISSING, CREDENTIAL_REFUSED" });
+            responses["403"] = json!({
+                "description": "SCOPE_MISSING, TENANT_NOT_ALLOWED, ORIGIN_NOT_ALLOWED"
+            });
+            CREDENTIAL
+        }
+    };
+    operation["security"] = json!([{ bearer: [] }]);
 }
 
 /// Puts the contracts in; what they refer to within themselves moves along.

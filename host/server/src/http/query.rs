@@ -38,16 +38,22 @@ pub(super) struct EventRange {
     pub(super) limit: usize,
 }
 
-/// Reads `tenant_id`, `state`, `request_type`, `limit` and `cursor`.
-pub(super) fn jobs(query: Option<&str>) -> Result<Filter, Problem> {
+/// Reads `tenant_id`, `state`, `request_type`, `limit` and `cursor`. `tenant` makes of the tenant that is asked for the
+/// one that may be shown.
+pub(super) fn jobs(
+    query: Option<&str>,
+    tenant: impl FnOnce(Option<TenantId>) -> Result<Option<TenantId>, Problem>,
+) -> Result<Filter, Problem> {
     let mut parameters = Parameters::read(
         query,
         &["tenant_id", "state", "request_type", "limit", "cursor"],
     )?;
     let mut filter = Filter {
-        tenant_id: parameters
-            .take("tenant_id")
-            .map(|text| TenantId::from(&*text)),
+        tenant_id: tenant(
+            parameters
+                .take("tenant_id")
+                .map(|text| TenantId::from(&*text)),
+        )?,
         state: parameters
             .take("state")
             .map(|text| state(&text))
@@ -188,20 +194,21 @@ mod tests {
     use super::*;
 
     fn code(query: &str) -> &'static str {
-        jobs(Some(query)).unwrap_err().code()
+        jobs(Some(query), Ok).unwrap_err().code()
     }
 
     #[test]
     fn a_filter_is_read_as_it_is_written() {
-        let filter = jobs(Some(
-            "tenant_id=a%20b&state=QUEUED&request_type=OCR-%3ESIS&limit=7",
-        ))
+        let filter = jobs(
+            Some("tenant_id=a%20b&state=QUEUED&request_type=OCR-%3ESIS&limit=7"),
+            Ok,
+        )
         .unwrap();
         assert_eq!(filter.tenant_id, Some(TenantId::from("a b")));
         assert_eq!(filter.state, Some("QUEUED"));
         assert_eq!(filter.request_type, Some(RequestType::from("OCR->SIS")));
         assert_eq!(filter.limit, 7);
-        assert_eq!(jobs(None).unwrap().limit, 50);
+        assert_eq!(jobs(None, Ok).unwrap().limit, 50);
     }
 
     #[test]
@@ -230,10 +237,10 @@ mod tests {
 
     #[test]
     fn a_cursor_goes_on_where_it_was_made_and_with_no_other_filter() {
-        let filter = jobs(Some("tenant_id=acme")).unwrap();
+        let filter = jobs(Some("tenant_id=acme"), Ok).unwrap();
         let id = JobId(Uuid::from_u128(42));
         let cursor = cursor(id, &filter);
-        let next = jobs(Some(&format!("tenant_id=acme&limit=3&cursor={cursor}"))).unwrap();
+        let next = jobs(Some(&format!("tenant_id=acme&limit=3&cursor={cursor}")), Ok).unwrap();
         assert_eq!(next.after, Some(id));
         for query in [
             format!("cursor={cursor}"),
