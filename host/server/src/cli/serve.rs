@@ -10,6 +10,7 @@ use super::{Failure, output, start_log, usage};
 use crate::config::Config;
 use crate::host::Host;
 use crate::http;
+use crate::http::access::{Access, open};
 use crate::workers;
 
 /// How long requests under way may take once the host is told to stop.
@@ -120,6 +121,7 @@ async fn run(host: Host, stop: CancellationToken) -> Result<(), Failure> {
         stop.cancel();
     };
     let settings = http::Settings {
+        access: Access::Open(open::Names::with_url(&host.config.public_url)),
         body_bytes: host.config.limits.body_bytes,
         connections: host.config.limits.connections,
         drain: DRAIN,

@@ -112,7 +112,7 @@ async fn a_chunked_body_over_the_limit_is_answered_and_not_swallowed() {
     })
     .await;
     let mut stream = connect(&served).await;
-    let head = "POST /v1/commands HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n";
+    let head = "POST /v1/commands HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
     write(
         &mut stream,
         &format!("{head}Transfer-Encoding: chunked\r\n\r\n"),
@@ -138,7 +138,7 @@ async fn a_client_that_asks_first_is_not_made_to_send_what_is_too_large() {
     })
     .await;
     let mut stream = connect(&served).await;
-    let head = "POST /v1/commands HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n";
+    let head = "POST /v1/commands HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
     write(
         &mut stream,
         &format!("{head}Content-Length: 999999\r\nExpect: 100-continue\r\n\r\n"),
@@ -156,7 +156,7 @@ async fn what_is_not_http_or_has_too_long_a_head_is_answered_and_closed() {
     assert!(read_all(junk).await.starts_with("HTTP/1.1 400 Bad Request"));
     let mut long = connect(&served).await;
     let head = format!(
-        "GET / HTTP/1.1\r\nHost: a\r\nX-Long: {}\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: localhost\r\nX-Long: {}\r\n\r\n",
         "x".repeat(40_000)
     );
     // The other side may close before all is written.
@@ -180,7 +180,7 @@ async fn more_connections_than_places_wait_for_one() {
         ..Settings::default()
     })
     .await;
-    let ask = "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n";
+    let ask = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let mut first = connect(&served).await;
     write(&mut first, ask).await;
     read_answer(&mut first).await;
@@ -211,11 +211,11 @@ async fn a_client_that_does_not_read_loses_its_place() {
     let mut deaf = connect(&served).await;
     write(
         &mut deaf,
-        &"GET /openapi.json HTTP/1.1\r\nHost: a\r\n\r\n".repeat(500),
+        &"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(500),
     )
     .await;
     let mut second = connect(&served).await;
-    write(&mut second, "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    write(&mut second, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
     assert!(
         read_answer(&mut second)
             .await
@@ -228,7 +228,7 @@ async fn a_client_that_does_not_read_loses_its_place() {
 async fn stopping_lets_a_request_under_way_end_and_closes_idle_connections() {
     let served = served(Settings::default()).await;
     let mut idle = connect(&served).await;
-    write(&mut idle, "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    write(&mut idle, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
     read_answer(&mut idle).await;
     let mut busy = connect(&served).await;
     let body = command().to_string();
@@ -236,7 +236,7 @@ async fn stopping_lets_a_request_under_way_end_and_closes_idle_connections() {
     write(
         &mut busy,
         &format!(
-            "POST /v1/commands HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n\
+            "POST /v1/commands HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
              Expect: 100-continue\r\nContent-Length: {length}\r\n\r\n"
         ),
     )
@@ -279,7 +279,7 @@ async fn stopping_does_not_wait_for_ever() {
     })
     .await;
     let mut stuck = connect(&served).await;
-    let head = "POST /v1/commands HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n";
+    let head = "POST /v1/commands HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
     write(
         &mut stuck,
         &format!("{head}Expect: 100-continue\r\nContent-Length: 9\r\n\r\n"),
