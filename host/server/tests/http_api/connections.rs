@@ -112,7 +112,8 @@ async fn a_chunked_body_over_the_limit_is_answered_and_not_swallowed() {
     })
     .await;
     let mut stream = connect(&served).await;
-    let head = "POST /v1/commands HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
+    let head =
+        "POST /v1/commands HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
     write(
         &mut stream,
         &format!("{head}Transfer-Encoding: chunked\r\n\r\n"),
@@ -138,7 +139,8 @@ async fn a_client_that_asks_first_is_not_made_to_send_what_is_too_large() {
     })
     .await;
     let mut stream = connect(&served).await;
-    let head = "POST /v1/commands HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
+    let head =
+        "POST /v1/commands HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
     write(
         &mut stream,
         &format!("{head}Content-Length: 999999\r\nExpect: 100-continue\r\n\r\n"),
@@ -215,7 +217,11 @@ async fn a_client_that_does_not_read_loses_its_place() {
     )
     .await;
     let mut second = connect(&served).await;
-    write(&mut second, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+    write(
+        &mut second,
+        "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    )
+    .await;
     assert!(
         read_answer(&mut second)
             .await
@@ -228,7 +234,11 @@ async fn a_client_that_does_not_read_loses_its_place() {
 async fn stopping_lets_a_request_under_way_end_and_closes_idle_connections() {
     let served = served(Settings::default()).await;
     let mut idle = connect(&served).await;
-    write(&mut idle, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+    write(
+        &mut idle,
+        "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    )
+    .await;
     read_answer(&mut idle).await;
     let mut busy = connect(&served).await;
     let body = command().to_string();
@@ -279,7 +289,8 @@ async fn stopping_does_not_wait_for_ever() {
     })
     .await;
     let mut stuck = connect(&served).await;
-    let head = "POST /v1/commands HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
+    let head =
+        "POST /v1/commands HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
     write(
         &mut stuck,
         &format!("{head}Expect: 100-continue\r\nContent-Length: 9\r\n\r\n"),
