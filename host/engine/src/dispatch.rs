@@ -50,7 +50,7 @@ pub(crate) async fn run(engine: &Arc<Engine>, hints: Option<mpsc::Receiver<Arc<J
                 .clock
                 .sleep(engine.settings.sweep_interval)
                 .await;
-            for lane in Lane::all() {
+            for lane in engine.lanes() {
                 if let Err(error) = engine.dispatch_tick(lane).await {
                     tracing::warn!(lane = lane.number(), %error, "the outbox scan failed; it runs again");
                 }

@@ -14,6 +14,7 @@ use lucius_ports::records::Records;
 use lucius_ports::registry::Source;
 use tokio::sync::mpsc;
 
+use crate::fleet::Fleet;
 use crate::gates::Gates;
 use crate::hints::Hints;
 use crate::registry::{Registry, StartError};
@@ -51,6 +52,7 @@ pub struct Engine {
     pub(crate) tokens: Tokens,
     pub(crate) gates: Gates,
     pub(crate) hints: Hints,
+    pub(crate) fleet: Fleet,
     pub(crate) publishing: Mutex<HashSet<JobId>>,
     dispatch_hints: Mutex<Option<mpsc::Receiver<Arc<Job>>>>,
     draining: AtomicBool,
@@ -82,6 +84,7 @@ impl Engine {
         let gates = Gates::new(settings.limits, ports.ledger.counts().await?);
         let tokens = Tokens::new(&settings.token_key);
         let (hints, dispatch_hints) = Hints::new();
+        let fleet = Fleet::new(settings.fleet.clone(), ports.clock.now());
         Ok(Arc::new(Self {
             ports,
             settings,
@@ -90,13 +93,14 @@ impl Engine {
             tokens,
             gates,
             hints,
+            fleet,
             publishing: Mutex::default(),
             dispatch_hints: Mutex::new(Some(dispatch_hints)),
             draining: AtomicBool::new(false),
         }))
     }
 
-    /// Runs the dispatcher and the sweepers until the future is dropped. Dropping it is safe at any point: what was
+    /// Runs the dispatcher and the sweepers, and keeps this host's lanes, until the future is dropped. Dropping it is safe at any point: what was
     /// not committed has not happened.
     pub async fn run(self: Arc<Self>) {
         let receiver = {
@@ -108,7 +112,8 @@ impl Engine {
         };
         let dispatch = crate::dispatch::run(&self, receiver);
         let sweep = crate::sweep::run(&self);
-        futures_util::future::join(dispatch, sweep).await;
+        let fleet = crate::fleet::run(&self);
+        futures_util::future::join3(dispatch, sweep, fleet).await;
     }
 
     /// From now on no command is accepted; everything else goes on.

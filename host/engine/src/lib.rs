@@ -17,6 +17,7 @@ pub mod callback;
 pub mod dispatch;
 pub mod drive;
 pub mod engine;
+pub mod fleet;
 pub mod gates;
 pub mod hints;
 pub mod plugins;

@@ -7,6 +7,8 @@ use lucius_domain::retry::Timing;
 use lucius_domain::routing::Mode;
 use lucius_ports::plugin;
 
+use crate::fleet;
+
 /// The settings of one host.
 #[derive(Clone)]
 pub struct Settings {
@@ -28,6 +30,8 @@ pub struct Settings {
     pub workspace_ref: String,
     /// The key of the callback tokens. Hosts that share a ledger share it.
     pub token_key: [u8; 32],
+    /// What this host is among others on the same ledger.
+    pub fleet: fleet::Settings,
     /// How many directives are published at once.
     pub publish_concurrency: usize,
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lucius_embedded_bus::EmbeddedBus;
+use lucius_engine::fleet::{self, HostId};
 use lucius_engine::{Engine, Ports, Settings};
 use lucius_registry_dir::RegistryDir;
 use lucius_sqlite::SqliteLedger;
@@ -140,6 +141,10 @@ impl Host {
             callback_base: base,
             workspace_ref: file_uri(&data_dir.join("workspace")),
             token_key,
+            fleet: fleet::Settings::alone(
+                HostId(uuid::Uuid::new_v4().simple().to_string()),
+                address.to_string(),
+            ),
             publish_concurrency: PUBLISH_CONCURRENCY,
         };
         let engine = Engine::open(ports, settings).await?;

@@ -71,7 +71,7 @@ pub(crate) async fn run(engine: &Arc<Engine>) {
             .sleep(engine.settings.sweep_interval)
             .await;
         for sweeper in ALL {
-            for lane in Lane::all() {
+            for lane in engine.lanes() {
                 match engine.sweep_tick(sweeper, lane).await {
                     Ok(swept) if swept.moved > 0 => {
                         tracing::info!(
