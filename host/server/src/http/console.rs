@@ -25,12 +25,24 @@ const FILES: &[(&str, &str)] = files! {
     "jobs.js" "live.js" "metrics.js" "overview.js" "plot.js" "registry.js" "timeline.js"
 };
 
-/// The console's page
+/// The console
+#[utoipa::path(
+    get, path = "/console", operation_id = "console", tag = "operation",
+    responses((status = 200, description = "A page for people", body = String, content_type = "text/html"))
+)]
 pub(super) async fn page() -> Response {
     file(PAGE)
 }
 
-/// What the page consists of
+/// A part of the console
+#[utoipa::path(
+    get, path = "/console/{file}", operation_id = "consolePart", tag = "operation",
+    params(("file" = String, Path, description = "The name of a script, a style sheet or a picture")),
+    responses(
+        (status = 200, description = "The file", body = String),
+        (status = 404, description = "NOT_FOUND"),
+    )
+)]
 pub(super) async fn part(Path(name): Path<String>) -> Response {
     file(&name)
 }

@@ -15,7 +15,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 
 use super::access::Needs;
 use super::routes::{self, Route};
-use super::{callbacks, commands, events, health, jobs, metrics, registry, views};
+use super::{callbacks, commands, console, events, health, hosts, jobs, metrics, registry, views};
 
 /// Contracts under the names that the handlers refer to.
 const CONTRACTS: [(&str, Schema); 4] = [
@@ -57,7 +57,7 @@ static TEXT: LazyLock<String> = LazyLock::new(|| format!("{:#}\n", document()));
     paths(
         commands::submit, jobs::list, jobs::show, jobs::cancel, jobs::redrive, jobs::steps, events::events,
         callbacks::ack, callbacks::heartbeat, callbacks::result, registry::show, registry::reload,
-        health::healthz, health::readyz, metrics::show, show,
+        hosts::list, console::page, console::part, health::healthz, health::readyz, metrics::show, show,
     ),
     components(schemas(views::ProblemView, views::EventListView)),
 )]

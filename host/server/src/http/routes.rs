@@ -19,7 +19,9 @@ use tower::ServiceExt as _;
 use super::access::{Access, Guard, Needs, guard};
 use super::around::RouteName;
 use super::problem::Problem;
-use super::{Shared, callbacks, commands, events, health, jobs, metrics, openapi, registry};
+use super::{
+    Shared, callbacks, commands, console, events, health, hosts, jobs, metrics, openapi, registry,
+};
 
 /// One method of one path.
 pub struct Route {
@@ -74,6 +76,9 @@ pub fn table() -> Vec<Route> {
         ),
         Route::get("/v1/registry", monitor, get(registry::show)),
         Route::post("/v1/registry:reload", admin, post(registry::reload)),
+        Route::get("/v1/hosts", monitor, get(hosts::list)),
+        Route::get("/console", Needs::Nothing, get(console::page)),
+        Route::get("/console/{file}", Needs::Nothing, get(console::part)),
         Route::get("/healthz", Needs::Nothing, get(health::healthz)),
         Route::get("/readyz", Needs::Nothing, get(health::readyz)),
         Route::get("/metrics", monitor, get(metrics::show)),

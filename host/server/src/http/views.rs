@@ -12,10 +12,12 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 mod event;
+mod host;
 mod registry;
 mod step;
 
 pub use event::{EventListView, EventView};
+pub use host::{HostListView, HostView};
 pub use registry::{
     EntryErrorView, GenerationView, LimitsView, PluginEntryView, ProtocolStepView, ProtocolView,
     RegistryView, ReloadView,

@@ -171,7 +171,7 @@ async fn an_unknown_path_is_a_problem_too() {
         "/v2/commands",
         "/v1/registry:plan",
         "/v1/dead-letters",
-        "/console",
+        "/consoles",
         "/bus",
         "/%ff",
     ];
