@@ -8,6 +8,7 @@ use std::sync::Arc;
 use lucius_embedded_bus::EmbeddedBus;
 use lucius_engine::fleet::{self, HostId};
 use lucius_engine::{Engine, Ports, Settings};
+use lucius_ports::clock::{Clock as _, Ids as _};
 use lucius_registry_dir::RegistryDir;
 use lucius_sqlite::SqliteLedger;
 use lucius_wasm::Sandbox;
@@ -114,6 +115,7 @@ impl Host {
             bus_settings,
             Arc::clone(&clock) as _,
         )?;
+        let host_id = HostId(SystemIds.job_id(clock.now()).to_string());
         let ports = Ports {
             ledger: Arc::clone(&ledger) as _,
             generations: Arc::clone(&ledger) as _,
@@ -141,10 +143,7 @@ impl Host {
             callback_base: base,
             workspace_ref: file_uri(&data_dir.join("workspace")),
             token_key,
-            fleet: fleet::Settings::alone(
-                HostId(uuid::Uuid::new_v4().simple().to_string()),
-                address.to_string(),
-            ),
+            fleet: fleet::Settings::alone(host_id, address.to_string()),
             publish_concurrency: PUBLISH_CONCURRENCY,
         };
         let engine = Engine::open(ports, settings).await?;
