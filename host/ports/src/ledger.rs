@@ -28,6 +28,9 @@ pub enum Error {
     /// What is stored cannot be understood by this version; it is left as it is.
     #[error("the ledger holds something this version does not understand: {0}")]
     Corrupt(String),
+    /// It is more than this ledger takes for one job or one commit; nothing was written and nothing ever will be.
+    #[error("the ledger does not take so much at once: {0}")]
+    TooLarge(String),
 }
 
 /// What makes a command the same as another, within its tenant.
