@@ -4,6 +4,7 @@
 //! recognition programs are installed for the whole machine, and only where that is allowed; anywhere else the one
 //! command to run by hand is printed. Running it again costs a few file look-ups.
 
+mod azurite;
 mod model;
 mod packages;
 
@@ -20,6 +21,7 @@ pub(crate) fn run() -> Result<()> {
         ("wasm target", wasm_target as fn() -> Result<Outcome>),
         ("recognition", packages::bring),
         ("model", model::bring),
+        ("azurite", azurite::bring),
     ] {
         match bring() {
             Ok(Outcome::There(place)) => say(name, &format!("already there: {place}")),

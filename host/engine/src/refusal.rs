@@ -120,6 +120,9 @@ pub enum Refusal {
         "the ledger is unavailable: try again later; what was sent may have been accepted, so keep the key"
     )]
     LedgerUnavailable(#[source] ledger::Error),
+    /// It is more than this ledger takes; nothing was written.
+    #[error("{0}: send less")]
+    TooLarge(String),
     /// The host is stopping.
     #[error("the host is stopping: try again, another one will answer")]
     Draining,
@@ -166,6 +169,7 @@ impl Refusal {
             Self::GlobalLimit { .. } => "GLOBAL_LIMIT",
             Self::PluginFault { .. } => "PLUGIN_FAULT",
             Self::LedgerUnavailable(_) => "LEDGER_UNAVAILABLE",
+            Self::TooLarge(_) => "TOO_LARGE",
             Self::Draining => "DRAINING",
             Self::JobNotFound => "JOB_NOT_FOUND",
             Self::JobTerminal(_) => "JOB_TERMINAL",
@@ -194,6 +198,7 @@ impl Refusal {
             | Self::GlobalLimit { .. }
             | Self::PluginFault { .. }
             | Self::LedgerUnavailable(_)
+            | Self::TooLarge(_)
             | Self::Draining
             | Self::JobNotFound
             | Self::JobTerminal(_)
@@ -209,6 +214,11 @@ impl Refusal {
 
 impl From<ledger::Error> for Refusal {
     fn from(error: ledger::Error) -> Self {
-        Self::LedgerUnavailable(error)
+        match error {
+            ledger::Error::TooLarge(_) => Self::TooLarge(error.to_string()),
+            ledger::Error::Unavailable(_) | ledger::Error::Corrupt(_) => {
+                Self::LedgerUnavailable(error)
+            }
+        }
     }
 }

@@ -13,7 +13,7 @@ use crate::refusal::Refusal;
 impl From<DriveError> for Refusal {
     fn from(error: DriveError) -> Self {
         match error {
-            DriveError::Ledger(error) => Self::LedgerUnavailable(error),
+            DriveError::Ledger(error) => error.into(),
             DriveError::Contended => Self::Contended,
         }
     }

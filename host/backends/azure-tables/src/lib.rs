@@ -26,6 +26,7 @@ mod layout;
 mod list;
 mod load;
 mod port;
+mod records;
 mod registry;
 mod service;
 

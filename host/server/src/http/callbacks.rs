@@ -59,7 +59,7 @@ pub(super) async fn heartbeat(State(shared): State<Arc<Shared>>, request: Reques
         (status = 400, description = "INVALID_JSON"), (status = 401, description = "TOKEN_MISSING"),
         (status = 403, description = "TOKEN_REFUSED"), (status = 404, description = "JOB_NOT_FOUND"),
         (status = 409, description = "STALE_ATTEMPT, CALLBACK_CONFLICT"),
-        (status = 413, description = "BODY_TOO_LARGE"),
+        (status = 413, description = "BODY_TOO_LARGE, TOO_LARGE (more than the ledger takes)"),
         (status = 415, description = "UNSUPPORTED_MEDIA_TYPE"), (status = 422, description = "INVALID_CALLBACK"),
         (status = 503, description = "LEDGER_UNAVAILABLE, CONTENDED; send it again"),
     )

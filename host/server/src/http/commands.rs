@@ -29,7 +29,7 @@ use super::{Shared, body, query, to_the_end};
         (status = 400, description = "INVALID_JSON, UNSUPPORTED_REQUEST_TYPE, DOC_ID_REQUIRED"),
         (status = 408, description = "REQUEST_TIMEOUT"),
         (status = 409, description = "IDEMPOTENCY_KEY_REUSED"),
-        (status = 413, description = "BODY_TOO_LARGE"),
+        (status = 413, description = "BODY_TOO_LARGE, TOO_LARGE (more than the ledger takes)"),
         (status = 415, description = "UNSUPPORTED_MEDIA_TYPE"),
         (status = 422, description = "INVALID_ENVELOPE, INVALID_PAYLOAD, REF_NOT_ALLOWED, ROUTE_REJECTED"),
         (status = 429, description = "TENANT_LIMIT, LANE_LIMIT, GLOBAL_LIMIT; see Retry-After"),

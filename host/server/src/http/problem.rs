@@ -217,6 +217,7 @@ fn answer(refusal: &Refusal) -> (StatusCode, Option<Duration>) {
         | Refusal::LedgerUnavailable(_)
         | Refusal::Draining
         | Refusal::Contended => (StatusCode::SERVICE_UNAVAILABLE, None),
+        Refusal::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, None),
         Refusal::JobNotFound => (StatusCode::NOT_FOUND, None),
         Refusal::TokenMissing => (StatusCode::UNAUTHORIZED, None),
         Refusal::TokenRefused => (StatusCode::FORBIDDEN, None),
@@ -245,6 +246,7 @@ fn detail(refusal: &Refusal) -> String {
         | Refusal::TenantLimit { .. }
         | Refusal::LaneLimit { .. }
         | Refusal::GlobalLimit { .. }
+        | Refusal::TooLarge(_)
         | Refusal::Draining
         | Refusal::JobNotFound
         | Refusal::JobTerminal(_)

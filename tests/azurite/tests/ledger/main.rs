@@ -20,6 +20,7 @@ mod on_azurite {
     use super::ledger;
 
     lucius_ports::ledger_conformance!(ledger().await);
+    lucius_ports::records_conformance!(ledger().await);
 }
 
 #[tokio::test]

@@ -26,6 +26,8 @@ pub(crate) struct Names {
     pub(crate) ended: String,
     /// Registry generations.
     pub(crate) registry: String,
+    /// Small documents, a partition each kind.
+    pub(crate) records: String,
 }
 
 impl Names {
@@ -37,18 +39,20 @@ impl Names {
             due: name("due"),
             ended: name("ended"),
             registry: name("registry"),
+            records: name("records"),
         }
     }
 
-    pub(crate) fn all(&self) -> [&str; 5] {
+    pub(crate) fn all(&self) -> [&str; 6] {
         let Self {
             jobs,
             tenants,
             due,
             ended,
             registry,
+            records,
         } = self;
-        [jobs, tenants, due, ended, registry]
+        [jobs, tenants, due, ended, registry, records]
     }
 }
 
@@ -144,6 +148,11 @@ pub(crate) fn lane_partition(lane: Lane) -> String {
 /// A generation, later ones first.
 pub(crate) fn generation_row(number: u64) -> String {
     format!("{:020}", u64::MAX - number)
+}
+
+/// A record within its kind: its key in hexadecimal digits, which keeps the order and takes every character.
+pub(crate) fn record_row(key: &str) -> String {
+    key.bytes().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The partition of all generations.

@@ -16,6 +16,7 @@ mod on_a_good_day {
     use crate::rig::ledger;
 
     lucius_ports::ledger_conformance!(ledger(GOOD, 1).await);
+    lucius_ports::records_conformance!(ledger(GOOD, 1).await);
 }
 
 mod with_small_and_empty_pages {
@@ -29,6 +30,7 @@ mod with_small_and_empty_pages {
     };
 
     lucius_ports::ledger_conformance!(ledger(PAGES, 2).await);
+    lucius_ports::records_conformance!(ledger(PAGES, 2).await);
 }
 
 mod with_answers_that_get_lost {
@@ -43,4 +45,5 @@ mod with_answers_that_get_lost {
     };
 
     lucius_ports::ledger_conformance!(ledger(FAULTS, 3).await);
+    lucius_ports::records_conformance!(ledger(FAULTS, 3).await);
 }
