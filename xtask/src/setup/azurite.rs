@@ -52,7 +52,7 @@ fn there(folder: &Path) -> bool {
         let wanted = fs::read(shell::root().join(SOURCE).join(file)).ok();
         wanted.is_some() && wanted == fs::read(folder.join(file)).ok()
     };
-    FILES.iter().all(|file| same(&file)) && folder.join("node_modules/azurite").is_dir()
+    FILES.iter().all(same) && folder.join("node_modules/azurite").is_dir()
 }
 
 fn check_node() -> Result<()> {

@@ -197,11 +197,10 @@ impl TableLedger {
                 Err(error) => {
                     failed += 1;
                     if let Err(error) = self.tables.again(failed, error).await {
-                        return match error {
-                            service::Error::Unknown { .. } if self.is_there(write).await? => {
-                                Ok(Landed::Yes(None))
-                            }
-                            error => Err(error.into()),
+                        let unknown = matches!(error, service::Error::Unknown { .. });
+                        return match unknown && self.is_there(write).await? {
+                            true => Ok(Landed::Yes(None)),
+                            false => Err(error.into()),
                         };
                     }
                 }

@@ -306,12 +306,14 @@ impl Tables {
             let request = self.request(Method::GET, url).body(Bytes::new());
             let error = match self.send(request).await {
                 Ok(answer) if answer.status() == StatusCode::OK => return Ok(answer),
-                Ok(answer) => match error_of(&answer, table) {
-                    Error::Refused(_) if answer.status() == StatusCode::NOT_FOUND => {
+                Ok(answer) => {
+                    let error = error_of(&answer, table);
+                    let missing = answer.status() == StatusCode::NOT_FOUND;
+                    if missing && !matches!(error, Error::NoTable(_)) {
                         return Err(Missing::Entity);
                     }
-                    error => error,
-                },
+                    error
+                }
                 Err(error) => error,
             };
             failed += 1;
