@@ -34,14 +34,13 @@ mod with_small_and_empty_pages {
 }
 
 mod with_answers_that_get_lost {
-    use crate::model::{Behaviour, GOOD};
+    use crate::model::Behaviour;
     use crate::rig::ledger;
 
     const FAULTS: Behaviour = Behaviour {
         page: 3,
         empty_page_in: 4,
         fault_in: 9,
-        ..GOOD
     };
 
     lucius_ports::ledger_conformance!(ledger(FAULTS, 3).await);
