@@ -79,6 +79,11 @@ pub enum AdmissionError {
     /// The host could not do it now.
     #[error("could not be compiled: {0}")]
     Compile(String),
+    /// Compiling it had to be stopped, now or earlier, and it is not tried again with the same room.
+    #[error(
+        "is quarantined: when it was compiled, {0}: build it smaller, or raise plugins.compile_memory_bytes or plugins.compile_cpu_seconds"
+    )]
+    Quarantined(String),
 }
 
 /// How a call went wrong. None of it is the job's doing, and none of it says anything about the job.

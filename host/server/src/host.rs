@@ -61,7 +61,7 @@ pub enum StartError {
         /// Why not.
         source: std::io::Error,
     },
-    /// The callback key is not one.
+    /// A key is not one.
     #[error(
         "{0} does not hold 32 bytes: remove it to have a new one made (callbacks under way are then refused)"
     )]
@@ -100,7 +100,9 @@ impl Host {
         })?;
 
         let data_dir = usable(&config.data_dir)?;
-        let token_key = token_key(&data_dir)?;
+        let token_key = secret(&data_dir, "callback.key")?;
+        let cache_key = secret(&data_dir, "compiled.key")?;
+        let sandbox = crate::sandbox::settings_of_host(&config.plugins, &data_dir, cache_key);
         let LedgerBackend::Sqlite = config.ledger.backend;
         let ledger = SqliteLedger::open(&data_dir, lucius_sqlite::Settings::default())?;
         let BusBackend::Embedded = config.bus.backend;
@@ -121,7 +123,7 @@ impl Host {
             generations: Arc::clone(&ledger) as _,
             records: Arc::clone(&ledger) as _,
             bus: Arc::clone(&bus) as _,
-            runtime: Arc::new(Sandbox::start(lucius_wasm::Settings::default())?),
+            runtime: Arc::new(Sandbox::start(sandbox)?),
             source: Arc::new(RegistryDir::new(
                 &config.registry,
                 data_dir.join("components"),
@@ -197,9 +199,9 @@ fn usable(data_dir: &Path) -> Result<PathBuf, StartError> {
     data_dir.canonicalize().map_err(fail)
 }
 
-/// The key of the callback tokens, made on first use and readable by the owner alone.
-fn token_key(data_dir: &Path) -> Result<[u8; 32], StartError> {
-    let path = data_dir.join("callback.key");
+/// A key of this host, made on first use and readable by the owner alone.
+fn secret(data_dir: &Path, name: &str) -> Result<[u8; 32], StartError> {
+    let path = data_dir.join(name);
     let fail = |source| StartError::DataDir {
         path: path.clone(),
         source,

@@ -1,13 +1,13 @@
 //! One question to one fresh instance.
 
 use lucius_domain::plugin::Description;
-use lucius_ports::plugin::{AdmissionError, Answer, Answered, Call, Fault, Limits};
+use lucius_ports::plugin::{AdmissionError, Answered, Call, Fault, Limits};
 use wasmtime::{Engine, Store};
 
 use crate::Settings;
-use crate::compile::{self, Plugin};
-use crate::convert::{self, Output};
 use crate::fault;
+use crate::load::Plugin;
+use crate::output::Output;
 use crate::walls::{self, State};
 
 /// What every call needs of the host.
@@ -43,12 +43,12 @@ impl Host {
             .pre
             .instantiate(&mut store)
             .map_err(|error| of_call(&error, &store))?;
-        compile::check_types(plugin, &instance, &mut store)?;
-        let said = instance
-            .get_typed_func(&mut store, plugin.handler.describe)
-            .and_then(|describe| describe.call(&mut store, ()))
+        plugin.exports.check_types(&instance, &mut store)?;
+        let said = plugin
+            .exports
+            .describe(&instance, &mut store, Output::new(limits))
             .map_err(|error| of_call(&error, &store))?;
-        Ok(Output::new(limits).described(said)?)
+        Ok(said?)
     }
 
     /// Puts a call to a plugin.
@@ -62,56 +62,20 @@ impl Host {
         call: Call,
     ) -> Result<Answered, Fault> {
         let mut store = self.store(plugin, limits)?;
-        let said = ask(plugin, &mut store, call)
+        let said = plugin
+            .pre
+            .instantiate(&mut store)
+            .and_then(|instance| {
+                let output = Output::new(limits);
+                plugin.exports.ask(&instance, &mut store, call, output)
+            })
             .map_err(|error| fault::of_call(&error, limits, &store.data().room))?;
         let left = store
             .get_fuel()
             .map_err(|error| Fault::Trap(fault::reason(&error)))?;
-        let answer = said.read(Output::new(limits))?;
         Ok(Answered {
-            answer,
+            answer: said?,
             fuel: limits.fuel.saturating_sub(left),
         })
-    }
-}
-
-/// What a guest returned, not yet believed.
-enum Said {
-    Validated(convert::ValidateResult),
-    Routed(convert::RouteResult),
-    Settled(convert::SettleResult),
-}
-
-impl Said {
-    fn read(self, output: Output) -> Result<Answer, Fault> {
-        match self {
-            Self::Validated(said) => output.validated(said),
-            Self::Routed(said) => output.routed(said),
-            Self::Settled(said) => output.settled(said),
-        }
-    }
-}
-
-fn ask(plugin: &Plugin, store: &mut Store<State>, call: Call) -> wasmtime::Result<Said> {
-    let instance = plugin.pre.instantiate(&mut *store)?;
-    match call {
-        Call::Validate { payload, config } => {
-            let validate = instance.get_typed_func(&mut *store, plugin.handler.validate)?;
-            let (payload, config) = (payload.to_string(), config.to_string());
-            Ok(Said::Validated(
-                validate.call(store, (&*payload, &*config))?,
-            ))
-        }
-        Call::Route { context } => {
-            let route = instance.get_typed_func(&mut *store, plugin.handler.route)?;
-            Ok(Said::Routed(
-                route.call(store, (&convert::context(*context),))?,
-            ))
-        }
-        Call::Settle { context, report } => {
-            let settle = instance.get_typed_func(&mut *store, plugin.handler.settle)?;
-            let (context, outcome) = (convert::context(*context), convert::outcome(report));
-            Ok(Said::Settled(settle.call(store, (&context, &outcome))?))
-        }
     }
 }

@@ -37,6 +37,22 @@ pub(crate) fn start(instances: u32, memory_bytes: usize) -> wasmtime::Result<Eng
 }
 
 fn engine(pool: &PoolingAllocationConfig) -> wasmtime::Result<Engine> {
+    let mut config = rules();
+    config.allocation_strategy(pool.clone());
+    Engine::new(&config)
+}
+
+/// An engine that only compiles: by the same rules, and without reserving address space for instances.
+///
+/// # Errors
+/// When this machine cannot run it.
+pub(crate) fn compiler() -> wasmtime::Result<Engine> {
+    Engine::new(&rules())
+}
+
+/// What guests may use, and what shapes their code. Floats have one NaN, so that they cannot tell hosts apart; bulk
+/// operations cost fuel for each byte.
+fn rules() -> Config {
     let mut config = Config::new();
     config
         .epoch_interruption(true)
@@ -59,9 +75,8 @@ fn engine(pool: &PoolingAllocationConfig) -> wasmtime::Result<Engine> {
         .wasm_component_model_memory64(false)
         .wasm_component_model_fixed_length_lists(false)
         .wasm_component_model_implements(false)
-        .wasm_backtrace_max_frames(None)
-        .allocation_strategy(pool.clone());
-    Engine::new(&config)
+        .wasm_backtrace_max_frames(None);
+    config
 }
 
 fn pool(instances: u32, memory_bytes: usize) -> PoolingAllocationConfig {

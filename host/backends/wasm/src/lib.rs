@@ -5,25 +5,30 @@
 //! instruction. Whatever it does, the caller gets an answer that was checked or a typed fault, and the next call is
 //! served as if nothing had happened.
 //!
-//! The way of a component: [`admission`] looks at the bytes without compiling, [`compile`] makes a linked, ready
-//! [`compile::Plugin`] of them on a thread of its own, `describe` says who it is. The way of a call: [`pool`] queues
-//! it fairly, [`walls`] builds its store, [`call`] asks, [`convert`] believes nothing of the answer, and [`fault`]
-//! says in one line what went wrong.
+//! The way of a component: [`admission`] looks at the bytes without compiling, [`foundry`] finds its code in the
+//! [`cache`] or has it compiled in a child process ([`compiler`]) and links it for its version of the contract
+//! ([`world`]), `describe` says who it is. The way of a call: [`pool`] queues it fairly, [`walls`] builds its store,
+//! [`call`] asks, [`output`] believes nothing of the answer, and [`fault`] says in one line what went wrong.
 
 mod admission;
-mod bindings;
+mod cache;
 mod call;
-mod compile;
-mod convert;
+mod compiler;
 mod engine;
 mod fault;
+mod foundry;
+mod load;
 mod log;
+mod output;
 mod pool;
+mod revive;
 mod text;
 mod ticker;
 mod walls;
+mod world;
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::available_parallelism;
 
@@ -31,10 +36,16 @@ use async_trait::async_trait;
 use lucius_domain::id::Digest;
 use lucius_domain::plugin::Description;
 use lucius_ports::plugin::{AdmissionError, Answered, Call, Fault, Limits, Runtime};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{OnceCell, oneshot};
 
+pub use crate::cache::CacheSettings;
+pub use crate::compiler::child::compile_child;
+pub use crate::compiler::{Bounds, Child, Compiler};
+
+use crate::cache::Cache;
 use crate::call::Host;
-use crate::compile::Plugin;
+use crate::foundry::{Cast, Foundry};
+use crate::load::Plugin;
 use crate::pool::{Pool, Question, Shares, Task};
 use crate::ticker::Ticker;
 
@@ -53,6 +64,10 @@ pub struct Settings {
     pub log_lines: u32,
     /// Characters of a log line that are shown.
     pub log_line_chars: usize,
+    /// Where components are compiled.
+    pub compiler: Compiler,
+    /// Where compiled code is kept between starts; nowhere when absent.
+    pub cache: Option<CacheSettings>,
 }
 
 impl Default for Settings {
@@ -64,6 +79,8 @@ impl Default for Settings {
             memory_bytes: 512 << 20,
             log_lines: 32,
             log_line_chars: 1_000,
+            compiler: Compiler::Here,
+            cache: None,
         }
     }
 }
@@ -77,6 +94,14 @@ pub enum StartError {
     /// No thread.
     #[error("the system gives no thread for plugins: {0}; raise its limit on threads")]
     Thread(#[from] std::io::Error),
+    /// The folder of the compile cache.
+    #[error("cannot keep compiled plugins in {}: {source}", folder.display())]
+    Cache {
+        /// Which.
+        folder: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
 }
 
 /// Runs components with wasmtime. Dropping it ends its threads, after the calls they are in.
@@ -85,9 +110,13 @@ pub struct Sandbox {
     pool: Pool,
     _ticker: Ticker,
     host: Arc<Host>,
-    loaded: RwLock<HashMap<Digest, Loaded>>,
-    compiling: Semaphore,
+    foundry: Foundry,
+    loaded: RwLock<HashMap<Digest, Slot>>,
 }
+
+/// A component's place. It is empty until the component is admitted; whoever else asks for it meanwhile waits, and
+/// tries again when it was refused.
+type Slot = Arc<OnceCell<Loaded>>;
 
 #[derive(Clone)]
 struct Loaded {
@@ -113,27 +142,38 @@ impl Sandbox {
         let engine = engine::start(instances, memory_bytes)
             .map_err(|error| StartError::Engine(fault::reason(&error)))?;
         let ticker = Ticker::start(engine.clone())?;
+        let open = |settings: &CacheSettings| {
+            Cache::open(settings.clone(), &engine).map_err(|source| StartError::Cache {
+                folder: settings.folder.clone(),
+                source,
+            })
+        };
+        let cache = settings.cache.as_ref().map(open).transpose()?;
+        let foundry = Foundry::new(
+            engine.clone(),
+            settings.compiler.clone(),
+            settings.component_bytes,
+            cache,
+        );
         let host = Arc::new(Host { engine, settings });
         Ok(Self {
             pool: Pool::start(&host, &ticker.running(), shares)?,
             _ticker: ticker,
             host,
+            foundry,
             loaded: RwLock::default(),
-            compiling: Semaphore::new(1),
         })
-    }
-
-    fn find(&self, digest: &Digest) -> Option<Loaded> {
-        self.loaded
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(digest)
-            .cloned()
     }
 
     fn plugin(&self, digest: &Digest) -> Option<Arc<Plugin>> {
         let loaded = self.loaded.read().unwrap_or_else(PoisonError::into_inner);
-        loaded.get(digest).map(|loaded| Arc::clone(&loaded.plugin))
+        let loaded = loaded.get(digest)?.get()?;
+        Some(Arc::clone(&loaded.plugin))
+    }
+
+    fn slot(&self, digest: Digest) -> Slot {
+        let mut loaded = self.loaded.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(loaded.entry(digest).or_default())
     }
 
     fn within(&self, limits: Limits) -> Limits {
@@ -168,13 +208,10 @@ impl Sandbox {
         component: Arc<[u8]>,
         limits: Limits,
     ) -> Result<Loaded, AdmissionError> {
-        let host = Arc::clone(&self.host);
-        let (plugin, initial_memory_bytes) = compile::apart(move || {
-            let max_bytes = host.settings.component_bytes;
-            let memory = admission::inspect(&component, &limits, max_bytes)?;
-            compile::compile(&host.engine, &component, &digest).map(|plugin| (plugin, memory))
-        })
-        .await??;
+        let Cast {
+            plugin,
+            initial_memory_bytes,
+        } = self.foundry.cast(digest, component, limits).await?;
         let plugin = Arc::new(plugin);
         let description = self.describe(digest, Arc::clone(&plugin), limits).await?;
         let name = description.id.as_str().into();
@@ -204,23 +241,12 @@ impl Runtime for Sandbox {
         if size > limit {
             return Err(AdmissionError::TooLarge { bytes: size, limit });
         }
-        let digest = compile::apart(move || Digest::of(&bytes)).await?;
-        // One at a time; who waited may find that the one before has done the work.
-        let _permit = match self.find(&digest) {
-            Some(_) => None,
-            None => Some(self.compiling.acquire().await.map_err(|_| stopping())?),
-        };
-        if let Some(loaded) = self.find(&digest) {
-            admission::check_memory(loaded.initial_memory_bytes, &limits)?;
-            return Ok(loaded.description);
-        }
-        let loaded = self.load(digest, component, limits).await?;
-        let description = loaded.description.clone();
-        self.loaded
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(digest, loaded);
-        Ok(description)
+        let digest = load::apart(move || Digest::of(&bytes)).await?;
+        let slot = self.slot(digest);
+        let load = || self.load(digest, component, limits);
+        let loaded = slot.get_or_try_init(load).await?;
+        admission::check_memory(loaded.initial_memory_bytes, &limits)?;
+        Ok(loaded.description.clone())
     }
 
     async fn call(

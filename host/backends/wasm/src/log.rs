@@ -2,15 +2,12 @@
 
 use std::sync::Arc;
 
+use tracing::Level;
 use wasmtime::StoreContextMut;
-use wasmtime::component::{Linker, WasmStr};
+use wasmtime::component::WasmStr;
 
-use crate::bindings::lucius::step::types::Level;
 use crate::text::one_line;
 use crate::walls::State;
-
-/// The interface's name.
-pub(crate) const INTERFACE: &str = "lucius:step/log@1.0.0";
 
 /// Fuel for a line, besides one for each of its bytes: the guest pays for what the host does for it.
 const LINE_FUEL: u64 = 1_000;
@@ -35,10 +32,11 @@ impl Lines {
     fn write(&mut self, level: Level, line: &str) {
         let plugin = &*self.plugin;
         match level {
-            Level::Debug => tracing::debug!(target: "plugin", plugin, "{line}"),
-            Level::Info => tracing::info!(target: "plugin", plugin, "{line}"),
-            Level::Warn => tracing::warn!(target: "plugin", plugin, "{line}"),
-            Level::Error => tracing::error!(target: "plugin", plugin, "{line}"),
+            Level::TRACE => tracing::trace!(target: "plugin", plugin, "{line}"),
+            Level::DEBUG => tracing::debug!(target: "plugin", plugin, "{line}"),
+            Level::INFO => tracing::info!(target: "plugin", plugin, "{line}"),
+            Level::WARN => tracing::warn!(target: "plugin", plugin, "{line}"),
+            Level::ERROR => tracing::error!(target: "plugin", plugin, "{line}"),
         }
         self.left = self.left.saturating_sub(1);
         if self.left == 0 {
@@ -47,17 +45,14 @@ impl Lines {
     }
 }
 
-/// Gives guests the import.
+/// Writes a guest's line, or nothing when it has written enough; either way it costs the guest fuel.
 ///
 /// # Errors
-/// Never, unless it is given twice.
-pub(crate) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    linker.instance(INTERFACE)?.func_wrap("write", write)
-}
-
-fn write(
+/// The text is not where the guest says, or is not UTF-8: a trap.
+pub(crate) fn write(
     mut store: StoreContextMut<'_, State>,
-    (level, message): (Level, WasmStr),
+    level: Level,
+    message: &WasmStr,
 ) -> wasmtime::Result<()> {
     let mut price = LINE_FUEL;
     if store.data().lines.left > 0 {

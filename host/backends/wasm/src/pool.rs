@@ -16,7 +16,7 @@ use lucius_ports::plugin::{AdmissionError, Answered, Call, Fault, Limits};
 use tokio::sync::oneshot;
 
 use crate::call::Host;
-use crate::compile::Plugin;
+use crate::load::Plugin;
 use crate::ticker::Running;
 
 /// A guest has 512 KiB of its own; the host's code around it must fit into the rest.

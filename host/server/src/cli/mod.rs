@@ -49,6 +49,9 @@ enum Command {
     Registry(registry::Flags),
     /// Measure a host with no-op workers
     Bench(crate::bench::Flags),
+    /// What the host starts to compile a component, which comes on standard input
+    #[command(name = crate::sandbox::COMMAND, hide = true)]
+    CompileComponent(crate::sandbox::Flags),
 }
 
 /// Settings that `serve` and `dev` take as flags.
@@ -111,6 +114,9 @@ pub fn main() -> ExitCode {
             return report(json, &usage(asked_wrongly(&error)));
         }
     };
+    if let Command::CompileComponent(flags) = command {
+        return crate::sandbox::compile(&flags);
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -129,6 +135,7 @@ pub fn main() -> ExitCode {
             Command::Bench(flags) => crate::bench::run(flags, json)
                 .await
                 .map_err(Failure::Failed),
+            Command::CompileComponent(_) => Ok(()), // returned above, before there were threads
         }
     });
     // Blocking work that is still under way must not keep the program.

@@ -59,7 +59,7 @@ async fn check(
 ) -> Result<(), Failure> {
     let kept = tempfile::tempdir()?;
     let source = RegistryDir::new(&registry, kept.path());
-    let sandbox = Sandbox::start(lucius_wasm::Settings::default())?;
+    let sandbox = Sandbox::start(crate::sandbox::settings(&config.plugins))?;
     let checked = lucius_engine::registry::check(&source, &sandbox, config.plugins.cap()).await;
     match checked {
         Ok(snapshot) => {

@@ -266,6 +266,10 @@ pub struct Plugins {
     pub fuel: u64,
     /// What one call may return.
     pub output_bytes: u64,
+    /// Memory of the process that compiles a component.
+    pub compile_memory_bytes: u64,
+    /// Processor time for compiling a component, in seconds.
+    pub compile_cpu_seconds: u64,
 }
 
 impl Default for Plugins {
@@ -276,6 +280,8 @@ impl Default for Plugins {
             deadline_ms: 1_000,
             fuel: 2_000_000_000,
             output_bytes: 1 << 20,
+            compile_memory_bytes: 2 << 30,
+            compile_cpu_seconds: 60,
         }
     }
 }
@@ -288,6 +294,8 @@ impl Plugins {
             deadline_ms,
             fuel,
             output_bytes,
+            compile_memory_bytes: _,
+            compile_cpu_seconds: _,
         } = *self;
         PluginLimits {
             memory_bytes,
