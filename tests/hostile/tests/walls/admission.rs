@@ -1,14 +1,12 @@
 //! Components that are not let in, each with a reason in one line that a person can act on.
 
-mod guests;
-
 use std::sync::Arc;
 
 use lucius_ports::plugin::{AdmissionError, Fault, Limits, Runtime};
 use lucius_wasm::{Sandbox, Settings};
 use wit_component::StringEncoding;
 
-use guests::{Guest, RESULT};
+use crate::guests::{self, Guest, RESULT};
 
 async fn refusal(component: Arc<[u8]>) -> AdmissionError {
     refusal_within(
@@ -64,7 +62,7 @@ fn no_component(refused: AdmissionError, says: &str) {
 }
 
 #[tokio::test]
-async fn what_is_no_component_is_told_by_name() {
+async fn w15_what_is_no_component_is_told_by_name() {
     no_component(refusal(component("(module)")).await, "core module");
     no_component(
         refusal(b"\x7fELF\x02\x01\x01\0 and more".as_slice().into()).await,
@@ -79,7 +77,7 @@ async fn what_is_no_component_is_told_by_name() {
 }
 
 #[tokio::test]
-async fn a_component_that_was_cut_short_is_damaged_wherever_the_cut_is() {
+async fn w15_a_component_that_was_cut_short_is_damaged_wherever_the_cut_is() {
     let sandbox = Sandbox::start(Settings::default()).expect("the sandbox starts");
     let whole = Guest::default().component();
     for cut in (8..whole.len()).step_by(97) {
@@ -89,7 +87,7 @@ async fn a_component_that_was_cut_short_is_damaged_wherever_the_cut_is() {
 }
 
 #[tokio::test]
-async fn a_component_over_the_size_limit_is_not_even_read() {
+async fn w17_a_component_over_the_size_limit_is_not_even_read() {
     let settings = Settings {
         component_bytes: 1_000,
         ..Settings::default()
@@ -108,7 +106,7 @@ async fn a_component_over_the_size_limit_is_not_even_read() {
 }
 
 #[tokio::test]
-async fn an_import_of_the_outside_world_is_refused_by_name() {
+async fn w13_an_import_of_the_outside_world_is_refused_by_name() {
     let wit = guests::contract(
         "world step {",
         "interface clock { now: func() -> u64; } world step { import clock;",
@@ -131,7 +129,7 @@ async fn an_import_of_the_outside_world_is_refused_by_name() {
 }
 
 #[tokio::test]
-async fn wasi_is_refused_by_name() {
+async fn w13_wasi_is_refused_by_name() {
     let wasi = component(
         r#"(component (import "wasi:cli/environment@0.2.0" (instance (export "get" (func)))))"#,
     );
@@ -143,14 +141,14 @@ async fn wasi_is_refused_by_name() {
 }
 
 #[tokio::test]
-async fn another_version_of_the_contract_is_named() {
+async fn w14_another_version_of_the_contract_is_named() {
     let wit = guests::contract("package lucius:step@1.0.0", "package lucius:step@2.0.0");
     let text = Guest::default().text().replace("@1.0.0", "@2.0.0");
     world(refusal(guests::component(&text, &wit)).await, "@2.0.0");
 }
 
 #[tokio::test]
-async fn a_missing_export_is_named() {
+async fn w14_a_missing_export_is_named() {
     world(
         refusal(component("(component)")).await,
         "lucius:step/handler@1.0.0",
@@ -168,7 +166,7 @@ async fn a_missing_export_is_named() {
 }
 
 #[tokio::test]
-async fn an_export_of_another_type_is_named() {
+async fn w14_an_export_of_another_type_is_named() {
     let wit = guests::contract(
         "describe: func() -> description;",
         "describe: func() -> string;",
@@ -181,7 +179,7 @@ async fn an_export_of_another_type_is_named() {
 }
 
 #[tokio::test]
-async fn strings_that_are_not_utf_8_are_refused() {
+async fn w11_strings_that_are_not_utf_8_are_refused() {
     let text = Guest::default().text();
     for encoding in [StringEncoding::UTF16, StringEncoding::CompactUTF16] {
         let wit = guests::contract("world step", "world step");
@@ -193,7 +191,7 @@ async fn strings_that_are_not_utf_8_are_refused() {
 }
 
 #[tokio::test]
-async fn compositions_are_refused() {
+async fn w11_compositions_are_refused() {
     world(
         refusal(component("(component (component (component)))")).await,
         "nested",
@@ -205,7 +203,7 @@ async fn compositions_are_refused() {
 }
 
 #[tokio::test]
-async fn what_it_starts_with_is_bounded() {
+async fn w6_w7_what_it_starts_with_is_bounded() {
     let huge = Guest {
         memory: "4096".to_owned(),
         ..Guest::default()
@@ -235,16 +233,21 @@ async fn what_it_starts_with_is_bounded() {
 }
 
 #[tokio::test]
-async fn features_that_are_off_are_named() {
+async fn w21_features_that_are_off_are_named() {
     let simd = Guest {
         more: "(func (drop (i32x4.extract_lane 0 (v128.const i64x2 0 0))))".to_owned(),
         ..Guest::default()
     };
     no_component(refusal(simd.component()).await, "SIMD");
+    let relaxed = Guest {
+        more: "(func (param v128) (drop (i32x4.relaxed_trunc_f32x4_s (local.get 0))))".to_owned(),
+        ..Guest::default()
+    };
+    no_component(refusal(relaxed.component()).await, "SIMD");
 }
 
 #[tokio::test]
-async fn an_endless_start_function_does_not_hold_up_admission() {
+async fn w2_an_endless_start_function_does_not_hold_up_admission() {
     let guest = Guest {
         more: "(func $start (loop $again (br $again))) (start $start)".to_owned(),
         ..Guest::default()
@@ -267,7 +270,7 @@ async fn an_endless_start_function_does_not_hold_up_admission() {
 }
 
 #[tokio::test]
-async fn a_plugin_that_describes_itself_badly_is_refused() {
+async fn w31_a_plugin_that_describes_itself_badly_is_refused() {
     let shouting = Guest {
         describe: format!(
             "(i32.store8 (i32.const 16) (i32.const 33)) {}",
@@ -308,4 +311,61 @@ async fn a_second_admission_asks_its_own_limits() {
         .await
         .expect_err("it starts with more");
     resources(refused, "1000");
+}
+
+#[tokio::test]
+async fn w12_types_nested_without_end_are_refused() {
+    let deep: String = (1..=200)
+        .map(|n| format!("(type $t{n} (list $t{}))", n - 1))
+        .collect();
+    let text = format!("(component (type $t0 (list u8)) {deep})");
+    let refused = refusal(handled(&text)).await;
+    no_component(refused, "nesting is too deep");
+}
+
+#[tokio::test]
+async fn w20_resources_are_refused() {
+    let resource = component("(component (type (resource (rep i32))))");
+    world(refusal(resource).await, "resources");
+    let dropped = component(
+        r#"(component
+             (import "lucius:step/log@1.0.0" (instance $i (export "r" (type (sub resource)))))
+             (alias export $i "r" (type $r))
+             (core func (canon resource.drop $r)))"#,
+    );
+    world(refusal(dropped).await, "resources");
+}
+
+#[tokio::test]
+async fn w23_async_functions_are_refused() {
+    let text = r#"(component
+         (core module $m (func (export "f")))
+         (core instance $i (instantiate $m))
+         (func (export "f") async (canon lift (core func $i "f") async)))"#;
+    world(refusal(component(text)).await, "async");
+}
+
+#[tokio::test]
+async fn w17_what_is_too_much_to_compile_is_counted_before_it_is_compiled() {
+    let one = |module: String| component(&format!("(component (core module {module}))"));
+    resources(
+        refusal(one(format!("(func {})", "(local i32)".repeat(10_001)))).await,
+        "10000 locals",
+    );
+    resources(
+        refusal(one(format!("(func {})", "(nop)".repeat((1 << 20) + 1)))).await,
+        "1048576 bytes in one function",
+    );
+    resources(
+        refusal(one("(global i32 (i32.const 0))".repeat(100_001))).await,
+        "100000 globals",
+    );
+}
+
+/// The friendly guest with more definitions before it.
+fn handled(component_text: &str) -> Arc<[u8]> {
+    let more = wat::parse_str(component_text).expect("the text is WebAssembly");
+    let guest = Guest::default().component();
+    // Both begin with the same eight bytes; sections may come in any order.
+    [&guest[..], &more[8..]].concat().into()
 }

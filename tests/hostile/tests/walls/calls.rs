@@ -1,7 +1,5 @@
 //! Guests that attack the host in a call. After each the host still serves.
 
-mod guests;
-
 use std::sync::Arc;
 
 use lucius_domain::id::Digest;
@@ -9,7 +7,8 @@ use lucius_ports::plugin::{Answer, Answered, Call, Fault, Limits, Runtime};
 use lucius_wasm::{Sandbox, Settings};
 use serde_json::json;
 
-use guests::{Guest, RESULT};
+use crate::guests::{self, Guest, RESULT};
+use crate::sandbox::served;
 
 /// Fuel decides: the deadline is far away, however slow the machine.
 fn fuel_first() -> Limits {
@@ -36,18 +35,6 @@ async fn admit(sandbox: &Sandbox, guest: &Guest) -> Digest {
         .await
         .expect("it is admitted");
     Digest::of(&component)
-}
-
-async fn served(sandbox: &Sandbox) {
-    let friendly = admit(sandbox, &Guest::default()).await;
-    let answered = sandbox
-        .call(&friendly, Limits::default(), guests::validate())
-        .await
-        .expect("the host still serves");
-    assert_eq!(
-        answered.answer,
-        Answer::Validated(Ok(json!({"page_range": "1-3"})))
-    );
 }
 
 /// Asks a guest to validate, twice on one sandbox with a friendly guest between and after.
@@ -107,19 +94,19 @@ fn broken_rule(answer: Result<Answered, Fault>) -> String {
 const FOREVER: &str = "(loop $again (br $again)) (unreachable)";
 
 #[tokio::test]
-async fn an_endless_loop_runs_out_of_fuel() {
+async fn w1_an_endless_loop_runs_out_of_fuel() {
     let answer = attack(validating(FOREVER)).await;
     assert_eq!(answer, Err(Fault::Fuel { limit: 10_000_000 }));
 }
 
 #[tokio::test]
-async fn an_endless_loop_meets_its_deadline() {
+async fn w1_an_endless_loop_meets_its_deadline() {
     let answer = attack_within(validating(FOREVER), deadline_first()).await;
     assert_eq!(answer, Err(Fault::Deadline { limit_ms: 20 }));
 }
 
 #[tokio::test]
-async fn an_endless_loop_while_memory_is_asked_for_ends_too() {
+async fn w1_an_endless_loop_while_memory_is_asked_for_ends_too() {
     let guest = || Guest {
         realloc: FOREVER.to_owned(),
         ..Guest::default()
@@ -133,7 +120,7 @@ async fn an_endless_loop_while_memory_is_asked_for_ends_too() {
 }
 
 #[tokio::test]
-async fn an_endless_loop_after_the_answer_ends_too() {
+async fn w1_an_endless_loop_after_the_answer_ends_too() {
     let guest = || Guest {
         after_validate: FOREVER.to_owned(),
         ..Guest::default()
@@ -147,7 +134,7 @@ async fn an_endless_loop_after_the_answer_ends_too() {
 }
 
 #[tokio::test]
-async fn copying_memory_in_a_loop_ends() {
+async fn w4_copying_memory_in_a_loop_ends() {
     let guest = validating(
         "(loop $again (memory.copy (i32.const 0) (i32.const 65536) (i32.const 131072)) (br $again))
          (unreachable)",
@@ -159,7 +146,7 @@ async fn copying_memory_in_a_loop_ends() {
 }
 
 #[tokio::test]
-async fn memory_stops_growing_at_the_limit_and_the_trap_says_why() {
+async fn w5_memory_stops_growing_at_the_limit_and_the_trap_says_why() {
     let guest = validating(
         "(loop $again (br_if $again (i32.ne (memory.grow (i32.const 16)) (i32.const -1))))
          (unreachable)",
@@ -170,7 +157,7 @@ async fn memory_stops_growing_at_the_limit_and_the_trap_says_why() {
 }
 
 #[tokio::test]
-async fn a_limit_on_memory_holds_below_what_the_guest_starts_with() {
+async fn w5_a_limit_on_memory_holds_below_what_the_guest_starts_with() {
     let limits = Limits {
         memory_bytes: 100_000,
         ..fuel_first()
@@ -180,7 +167,7 @@ async fn a_limit_on_memory_holds_below_what_the_guest_starts_with() {
 }
 
 #[tokio::test]
-async fn deep_recursion_exhausts_the_guests_stack_alone() {
+async fn w8_deep_recursion_exhausts_the_guests_stack_alone() {
     let guest = Guest {
         more: "(func $deep (param i32) (result i32)
                  (i32.add (i32.const 1) (call $deep (i32.add (local.get 0) (i32.const 1)))))"
@@ -196,12 +183,12 @@ async fn unreachable_is_a_trap() {
 }
 
 #[tokio::test]
-async fn a_hundred_megabytes_that_do_not_exist_are_a_trap() {
+async fn w9_a_hundred_megabytes_that_do_not_exist_are_a_trap() {
     assert!(trap(attack(returning(0, 100_000_000)).await).contains("out of bounds"));
 }
 
 #[tokio::test]
-async fn a_string_larger_than_the_output_limit_is_never_copied() {
+async fn w9_a_string_larger_than_the_output_limit_is_never_copied() {
     let guest = validating(&format!(
         "(drop (memory.grow (i32.const 160)))
          (call $pair (i32.const {}) (i32.const 0) (i32.const 10485760)) (i32.const {RESULT})",
@@ -211,7 +198,7 @@ async fn a_string_larger_than_the_output_limit_is_never_copied() {
 }
 
 #[tokio::test]
-async fn many_items_that_share_one_large_string_are_not_multiplied_in_the_host() {
+async fn w9_many_items_that_share_one_large_string_are_not_multiplied_in_the_host() {
     // 100,000 violations of 24 bytes each, whose three strings are the same half megabyte.
     let guest = validating(&format!(
         "(drop (memory.grow (i32.const 64)))
@@ -229,7 +216,7 @@ async fn many_items_that_share_one_large_string_are_not_multiplied_in_the_host()
 }
 
 #[tokio::test]
-async fn pointers_that_lie_are_traps() {
+async fn w10_pointers_that_lie_are_traps() {
     trap(attack(returning(-16, 256)).await);
     trap(attack(returning(-1, -1)).await);
     trap(attack(validating("(i32.const -4)")).await);
@@ -242,7 +229,7 @@ async fn pointers_that_lie_are_traps() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_no_case_of_its_type_is_a_trap() {
+async fn w10_an_answer_that_is_no_case_of_its_type_is_a_trap() {
     let guest = validating(&format!(
         "(i32.store8 (i32.const {RESULT}) (i32.const 7)) (i32.const {RESULT})"
     ));
@@ -250,7 +237,7 @@ async fn an_answer_that_is_no_case_of_its_type_is_a_trap() {
 }
 
 #[tokio::test]
-async fn text_that_is_not_utf_8_is_a_trap() {
+async fn w10_text_that_is_not_utf_8_is_a_trap() {
     let guest = Guest {
         more: r#"(data (i32.const 2048) "\ff\fe")"#.to_owned(),
         ..returning(2_048, 2)
@@ -259,7 +246,7 @@ async fn text_that_is_not_utf_8_is_a_trap() {
 }
 
 #[tokio::test]
-async fn a_payload_that_is_not_a_json_object_breaks_a_rule() {
+async fn w12_a_payload_that_is_not_a_json_object_breaks_a_rule() {
     assert!(broken_rule(attack(returning_text("{\"a\":")).await).contains("not JSON"));
     assert!(broken_rule(attack(returning_text("[1]")).await).contains("no object"));
     let deep = format!("{{\"a\":{}{}}}", "[".repeat(200), "]".repeat(200));
@@ -267,7 +254,7 @@ async fn a_payload_that_is_not_a_json_object_breaks_a_rule() {
 }
 
 #[tokio::test]
-async fn a_dispatch_to_a_service_with_a_hostile_name_breaks_a_rule() {
+async fn w31_a_dispatch_to_a_service_with_a_hostile_name_breaks_a_rule() {
     let sandbox = Sandbox::start(Settings::default()).expect("the sandbox starts");
     let guest = Guest {
         more: r#"(data (i32.const 2048) "a\1b[2J\0aready")"#.to_owned(),
@@ -289,7 +276,7 @@ async fn a_dispatch_to_a_service_with_a_hostile_name_breaks_a_rule() {
 }
 
 #[tokio::test]
-async fn a_flood_of_log_lines_costs_the_guest_its_fuel() {
+async fn w19_a_flood_of_log_lines_costs_the_guest_its_fuel() {
     let guest = validating(
         "(loop $again (call $log (i32.const 1) (i32.const 16) (i32.const 4)) (br $again))
          (unreachable)",
@@ -298,7 +285,7 @@ async fn a_flood_of_log_lines_costs_the_guest_its_fuel() {
 }
 
 #[tokio::test]
-async fn nothing_is_kept_between_calls() {
+async fn w22_nothing_is_kept_between_calls() {
     // Answers {"n":"0"} and counts up what would be the next answer.
     let guest = Guest {
         more: r#"(data (i32.const 2048) "{\"n\":\"0\"}")"#.to_owned(),
@@ -310,7 +297,7 @@ async fn nothing_is_kept_between_calls() {
 }
 
 #[tokio::test]
-async fn a_full_queue_says_so_at_once() {
+async fn w3_a_full_queue_says_so_at_once() {
     let settings = Settings {
         threads: 1,
         queue: 2,
@@ -335,7 +322,7 @@ async fn a_full_queue_says_so_at_once() {
 }
 
 #[tokio::test]
-async fn a_plugin_that_burns_its_deadline_does_not_hold_up_another() {
+async fn w3_a_plugin_that_burns_its_deadline_does_not_hold_up_another() {
     let settings = Settings {
         threads: 2,
         ..Settings::default()
@@ -361,4 +348,68 @@ async fn a_plugin_that_burns_its_deadline_does_not_hold_up_another() {
     for call in calls {
         assert_eq!(call.await.unwrap(), Err(Fault::Deadline { limit_ms: 300 }));
     }
+}
+
+#[tokio::test]
+async fn w4_copying_and_filling_memory_cost_fuel_for_each_byte() {
+    for copy in [
+        "(memory.copy (i32.const 0) (i32.const 65536) (i32.const 131072))",
+        "(memory.fill (i32.const 65536) (i32.const 7) (i32.const 131072))",
+    ] {
+        let guest = validating(&format!("(loop $again {copy} (br $again)) (unreachable)"));
+        assert_eq!(attack(guest).await, Err(Fault::Fuel { limit: 10_000_000 }));
+    }
+}
+
+#[tokio::test]
+async fn w18_the_log_cannot_be_called_while_the_host_copies() {
+    let log = "(call $log (i32.const 1) (i32.const 16) (i32.const 4))";
+    let from_realloc = Guest {
+        realloc: format!("{log} (i32.const 65536)"),
+        ..Guest::default()
+    };
+    assert!(trap(attack(from_realloc).await).contains("cannot leave component instance"));
+    let from_post_return = Guest {
+        after_validate: log.to_owned(),
+        ..Guest::default()
+    };
+    assert!(trap(attack(from_post_return).await).contains("cannot leave component instance"));
+}
+
+#[tokio::test]
+async fn w19_a_log_line_that_is_not_where_the_guest_says_is_a_trap() {
+    let guest = validating("(call $log (i32.const 1) (i32.const -8) (i32.const 64)) (unreachable)");
+    assert!(trap(attack(guest).await).contains("out of bounds"));
+}
+
+#[tokio::test]
+async fn w21_a_float_has_one_nan_whatever_it_was_made_of() {
+    // Any other bits than those of the one NaN would trap.
+    let nan_of = |made: &str| {
+        format!(
+            "(if (i32.ne (i32.reinterpret_f32 {made}) (i32.const 0x7fc00000)) (then (unreachable)))"
+        )
+    };
+    let odd = "(f32.reinterpret_i32 (i32.const 0xffa12345))";
+    let checks = [
+        format!("(f32.add {odd} (f32.const 1))"),
+        format!("(f32.sqrt {odd})"),
+        "(f32.div (f32.const 0) (f32.const 0))".to_owned(),
+        "(f32.sub (f32.const inf) (f32.const inf))".to_owned(),
+    ];
+    let checks: String = checks.iter().map(|made| nan_of(made)).collect();
+    let guest = validating(&format!("{checks} {}", Guest::default().validate));
+    let answered = attack(guest).await.expect("every NaN is the one NaN");
+    assert_eq!(
+        answered.answer,
+        Answer::Validated(Ok(json!({"page_range": "1-3"})))
+    );
+}
+
+#[tokio::test]
+async fn w21_the_same_input_costs_the_same_fuel() {
+    let first = attack(Guest::default()).await.expect("it answers").fuel;
+    let second = attack(Guest::default()).await.expect("it answers").fuel;
+    assert!(first > 0);
+    assert_eq!(first, second);
 }
