@@ -94,6 +94,8 @@ impl Engine {
         idempotency: &Idempotency,
     ) -> Result<Accepted, Refusal> {
         self.check_refs(command)?;
+        self.budgets
+            .check(&command.tenant_id, self.ports.clock.now())?;
         let snapshot = self.registry.live();
         let protocol = snapshot
             .protocol_for(&command.request_type)
@@ -202,6 +204,7 @@ impl Engine {
     /// Checks the payload of one step, by its schema and then by its plugin.
     async fn check_payload(&self, command: &Command, step: &StepEntry) -> Result<Checked, Refusal> {
         let (payload, base) = command.step_payload(step.step_id.as_str());
+        let tenant = &command.tenant_id;
         let mut wrong = match &step.payload_schema {
             Some(schema) => schema.violations(&payload, &base),
             None if payload.is_object() => Vec::new(),
@@ -215,7 +218,9 @@ impl Engine {
         match &step.plugin {
             None => {}
             Some(plugin) if wrong.is_empty() => {
-                let validated = self.validate(plugin, checked.payload, &base).await?;
+                let validated = self
+                    .validate(tenant, plugin, checked.payload, &base)
+                    .await?;
                 checked.decision = Some(validated.decision);
                 checked.payload = validated.payload.unwrap_or_else(|found| {
                     wrong.extend(found);
@@ -226,7 +231,7 @@ impl Engine {
                 if let Some((rest, faulty)) = without_faulty(&checked.payload, &wrong, &base) {
                     // Only for what else the client could mend: that the payload is refused is settled, so a fault
                     // of the plugin, which is in the log, changes nothing.
-                    let second = self.validate(plugin, rest, &base).await;
+                    let second = self.validate(tenant, plugin, rest, &base).await;
                     let found = second.ok().and_then(|it| it.payload.err());
                     wrong.extend(found.unwrap_or_default().into_iter().filter(|it| {
                         member_of(&it.pointer, &base).is_some_and(|name| !faulty.contains(&name))

@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 
 use crate::fleet::Fleet;
 use crate::gates::Gates;
+use crate::gates::fuel::Budgets;
 use crate::hints::Hints;
 use crate::registry::{Registry, StartError};
 use crate::schema::Schemas;
@@ -51,6 +52,7 @@ pub struct Engine {
     pub(crate) registry: Registry,
     pub(crate) tokens: Tokens,
     pub(crate) gates: Gates,
+    pub(crate) budgets: Budgets,
     pub(crate) hints: Hints,
     pub(crate) fleet: Fleet,
     pub(crate) publishing: Mutex<HashSet<JobId>>,
@@ -81,6 +83,7 @@ impl Engine {
     pub async fn open(ports: Ports, settings: Settings) -> Result<Arc<Self>, OpenError> {
         let schemas = Schemas::compile().map_err(OpenError::Build)?;
         let registry = Registry::start(&ports, &schemas, &settings).await?;
+        let budgets = Budgets::new(settings.limits.tenant_fuel_per_second);
         let gates = Gates::new(settings.limits, ports.ledger.counts().await?);
         let tokens = Tokens::new(&settings.token_key);
         let (hints, dispatch_hints) = Hints::new();
@@ -92,6 +95,7 @@ impl Engine {
             registry,
             tokens,
             gates,
+            budgets,
             hints,
             fleet,
             publishing: Mutex::default(),

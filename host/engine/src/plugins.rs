@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use lucius_domain::id::{AttemptNo, Digest};
+use lucius_domain::id::{AttemptNo, Digest, TenantId};
 use lucius_domain::job::{Failure, Job, Phase};
 use lucius_domain::plugin::{
     Context, Decision, Dispatch, Function, Pin, Report, Route, Settle, input_digest,
@@ -42,9 +42,10 @@ pub(crate) struct Validated {
 }
 
 impl Engine {
-    /// Asks a plugin about a payload. `base` is where the payload stands in the command.
+    /// Asks a plugin about a tenant's payload. `base` is where the payload stands in the command.
     pub(crate) async fn validate(
         &self,
+        tenant: &TenantId,
         plugin: &PluginEntry,
         payload: Value,
         base: &str,
@@ -56,7 +57,7 @@ impl Engine {
         };
         let input_digest = digest_of(&call);
         let (answer, fuel) =
-            self.call(plugin, call)
+            self.call(tenant, plugin, call)
                 .await
                 .map_err(|fault| Refusal::PluginFault {
                     plugin: plugin.pin.to_string(),
@@ -187,7 +188,7 @@ impl Engine {
             .ok_or_else(|| fault_of(pin, "was asked about a step that does not exist"))?;
         let call = call(Box::new(context));
         let input = digest_of(&call);
-        let answered = self.call(&plugin, call).await;
+        let answered = self.call(&job.spec.tenant_id, &plugin, call).await;
         let (answer, fuel) = answered.map_err(|fault| failure_of(pin, &fault))?;
         Ok(Consulted {
             plugin,
@@ -208,17 +209,33 @@ impl Engine {
         plugin.ok_or_else(|| fault_of(pin, "is not in the job's registry generation"))
     }
 
-    async fn call(&self, plugin: &PluginEntry, call: Call) -> Result<(Answer, u64), Fault> {
+    async fn call(
+        &self,
+        tenant: &TenantId,
+        plugin: &PluginEntry,
+        call: Call,
+    ) -> Result<(Answer, u64), Fault> {
         let digest = &plugin.pin.digest;
-        let Answered { answer, fuel } = self
-            .ports
-            .runtime
-            .call(digest, plugin.limits, call)
-            .await
-            .inspect_err(|fault| {
+        let answered = self.ports.runtime.call(digest, plugin.limits, call).await;
+        let cost = match &answered {
+            Ok(answered) => answered.fuel,
+            Err(fault) => {
                 tracing::warn!(plugin = %plugin.pin, code = fault.code(), "plugin {fault}");
-            })?;
-        Ok((answer, fuel))
+                cost_of(fault, plugin)
+            }
+        };
+        self.budgets.spend(tenant, cost, self.ports.clock.now());
+        answered.map(|Answered { answer, fuel }| (answer, fuel))
+    }
+}
+
+/// What a call is charged that did not say what it used: all it could have, if it ran.
+fn cost_of(fault: &Fault, plugin: &PluginEntry) -> u64 {
+    match fault {
+        Fault::Fuel { .. } | Fault::Deadline { .. } | Fault::Trap(_) | Fault::Answer(_) => {
+            plugin.limits.fuel
+        }
+        Fault::NotLoaded | Fault::Busy(_) => 0,
     }
 }
 

@@ -87,6 +87,18 @@ pub enum Refusal {
         /// When to try again.
         retry_after: Duration,
     },
+    /// Plugins have worked too much for the tenant.
+    #[error(
+        "plugins have used up the fuel of tenant \"{tenant}\", which gets {limit} a second: try again later"
+    )]
+    TenantFuelLimit {
+        /// The tenant.
+        tenant: String,
+        /// Fuel a second.
+        limit: u64,
+        /// When to try again.
+        retry_after: Duration,
+    },
     /// Too many directives wait in the lane.
     #[error("lane {lane} has {limit} directives waiting, as many as it may: try again later")]
     LaneLimit {
@@ -165,6 +177,7 @@ impl Refusal {
             Self::RouteRejected { .. } => "ROUTE_REJECTED",
             Self::KeyReused(_) => "IDEMPOTENCY_KEY_REUSED",
             Self::TenantLimit { .. } => "TENANT_LIMIT",
+            Self::TenantFuelLimit { .. } => "TENANT_FUEL_LIMIT",
             Self::LaneLimit { .. } => "LANE_LIMIT",
             Self::GlobalLimit { .. } => "GLOBAL_LIMIT",
             Self::PluginFault { .. } => "PLUGIN_FAULT",
@@ -194,6 +207,7 @@ impl Refusal {
             | Self::RouteRejected { .. }
             | Self::KeyReused(_)
             | Self::TenantLimit { .. }
+            | Self::TenantFuelLimit { .. }
             | Self::LaneLimit { .. }
             | Self::GlobalLimit { .. }
             | Self::PluginFault { .. }

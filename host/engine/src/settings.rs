@@ -47,6 +47,8 @@ pub struct Limits {
     pub burst_inflight: u64,
     /// Directives in one lane that wait to be published.
     pub outbox_backlog: u64,
+    /// What plugins may work for each tenant, in wasmtime fuel a second.
+    pub tenant_fuel_per_second: u64,
 }
 
 impl Default for Limits {
@@ -56,6 +58,7 @@ impl Default for Limits {
             global_inflight: 10_000,
             burst_inflight: 5_000,
             outbox_backlog: 10_000,
+            tenant_fuel_per_second: 2_000_000_000,
         }
     }
 }

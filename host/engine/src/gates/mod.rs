@@ -6,6 +6,7 @@
 //! A write whose answer is lost may have happened or not, and the same is true of one that nobody waited for. Until
 //! somebody looks, the counts stay as they were before it ([`Gates::doubts`]); a sweep looks, so no place is lost.
 
+pub(crate) mod fuel;
 mod tally;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -88,6 +88,25 @@ async fn a_refusal_says_when_to_try_again() {
     assert_eq!(limit, 0);
 }
 
+#[tokio::test]
+async fn w3_a_tenant_whose_plugins_worked_too_much_waits_and_nobody_else_does() {
+    // Each call of the scripted plugins costs 1,000; ten seconds' worth may be used at once.
+    let stage = Stage::with_limits(limits(|it| it.tenant_fuel_per_second = 100)).await;
+    stage.accepted("acme", "OCR", "doc-1").await;
+    let again = command("acme", "OCR", "doc-2");
+    let refusal = stage.refusal(again.clone()).await;
+    assert_eq!(refusal.code(), "TENANT_FUEL_LIMIT");
+    let line = "plugins have used up the fuel of tenant \"acme\", which gets 100 a second: try again later";
+    assert_eq!(refusal.to_string(), line);
+    stage.accepted("other", "OCR", "doc-1").await;
+    // What was accepted before is not refused, and what it still asks of its plugins is done.
+    let known = stage.submit(&command("acme", "OCR", "doc-1")).await;
+    assert!(known.is_ok_and(|it| it.duplicate));
+    stage.later(11_000);
+    stage.submit(&again).await.expect("the debt is paid");
+    audit_with_gates(&stage).await;
+}
+
 /// A stage on which one job fills the tenant's limit.
 async fn full() -> (Stage, lucius_domain::id::JobId) {
     let stage = Stage::with_limits(limits(|it| it.tenant_inflight = 1)).await;

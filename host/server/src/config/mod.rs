@@ -176,6 +176,8 @@ pub struct Limits {
     pub outbox_backlog: u64,
     /// Connections at the same time.
     pub connections: usize,
+    /// What plugins may work for each tenant, in wasmtime fuel a second.
+    pub tenant_fuel_per_second: u64,
 }
 
 impl Default for Limits {
@@ -185,6 +187,7 @@ impl Default for Limits {
             global_inflight,
             burst_inflight,
             outbox_backlog,
+            tenant_fuel_per_second,
         } = EngineLimits::default();
         Self {
             tenant_inflight,
@@ -193,6 +196,7 @@ impl Default for Limits {
             body_bytes: 1 << 20,
             outbox_backlog,
             connections: 12_000,
+            tenant_fuel_per_second,
         }
     }
 }
@@ -205,6 +209,7 @@ impl Limits {
             global_inflight: self.global_inflight,
             burst_inflight: self.burst_inflight,
             outbox_backlog: self.outbox_backlog,
+            tenant_fuel_per_second: self.tenant_fuel_per_second,
         }
     }
 }

@@ -209,6 +209,7 @@ fn answer(refusal: &Refusal) -> (StatusCode, Option<Duration>) {
         | Refusal::StaleAttempt
         | Refusal::CallbackConflict => (StatusCode::CONFLICT, None),
         Refusal::TenantLimit { retry_after, .. }
+        | Refusal::TenantFuelLimit { retry_after, .. }
         | Refusal::LaneLimit { retry_after, .. }
         | Refusal::GlobalLimit { retry_after, .. } => {
             (StatusCode::TOO_MANY_REQUESTS, Some(*retry_after))
@@ -244,6 +245,7 @@ fn detail(refusal: &Refusal) -> String {
         | Refusal::RouteRejected { .. }
         | Refusal::KeyReused(_)
         | Refusal::TenantLimit { .. }
+        | Refusal::TenantFuelLimit { .. }
         | Refusal::LaneLimit { .. }
         | Refusal::GlobalLimit { .. }
         | Refusal::TooLarge(_)

@@ -318,7 +318,7 @@ async fn w12_types_nested_without_end_are_refused() {
     let deep: String = (1..=200)
         .map(|n| format!("(type $t{n} (list $t{}))", n - 1))
         .collect();
-    let text = format!("(component (type $t0 (list u8)) {deep})");
+    let text = format!("(component (type (instance (type $t0 (list u8)) {deep})))");
     let refused = refusal(handled(&text)).await;
     no_component(refused, "nesting is too deep");
 }

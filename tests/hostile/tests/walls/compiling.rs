@@ -168,7 +168,9 @@ async fn a_child_says_of_a_component_what_the_host_would_say() {
 async fn what_was_compiled_once_is_not_compiled_again() {
     let folder = TempDir::new().unwrap();
     served(&start(child(Bounds::default()), cache(folder.path()))).await;
-    let mode = fs::metadata(&cache(folder.path()).folder).unwrap().permissions();
+    let mode = fs::metadata(&cache(folder.path()).folder)
+        .unwrap()
+        .permissions();
     assert_eq!(mode.mode() & 0o777, 0o700);
     served(&start(none(), cache(folder.path()))).await;
 }

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use lucius_tests::client::Client;
 use lucius_tests::host::{Host, Setup};
-use lucius_tests::orders::order;
+use lucius_tests::orders::{order, with};
 use lucius_tests::registry::Copied;
 use serde_json::{Value, json};
 
@@ -80,7 +80,9 @@ async fn w2_to_w15_a_hostile_component_is_refused_by_name_while_the_host_serves(
         more: "(func $start (loop $again (br $again))) (start $start)".to_owned(),
         ..Guest::default()
     };
-    attacked.refused(&start.component(), "used up its fuel").await;
+    attacked
+        .refused(&start.component(), "used up its fuel")
+        .await;
     let huge = Guest {
         memory: "4096".to_owned(),
         ..Guest::default()
@@ -104,7 +106,9 @@ async fn w2_to_w15_a_hostile_component_is_refused_by_name_while_the_host_serves(
         .refused(&text("(component)"), "does not export")
         .await;
     attacked.refused(&text("(module)"), "core module").await;
-    attacked.refused(b"\x7fELF\x02\x01\x01", "compiled code").await;
+    attacked
+        .refused(b"\x7fELF\x02\x01\x01", "compiled code")
+        .await;
     attacked.refused(b"(component)", "WebAssembly text").await;
     let simd = Guest {
         more: "(func (drop (i32x4.extract_lane 0 (v128.const i64x2 0 0))))".to_owned(),
@@ -115,9 +119,7 @@ async fn w2_to_w15_a_hostile_component_is_refused_by_name_while_the_host_serves(
         describe: format!("(unreachable) (i32.const {RESULT})"),
         ..Guest::default()
     };
-    attacked
-        .refused(&crashing.component(), "unreachable")
-        .await;
+    attacked.refused(&crashing.component(), "unreachable").await;
 }
 
 #[tokio::test]
@@ -159,7 +161,11 @@ async fn w31_a_route_to_a_service_that_is_not_granted_is_refused() {
         .expect("the registry");
     let client = &attacked.client;
     client.post_nothing("/v1/registry:reload").await.expect(200);
-    let refused = client.post("/v1/commands", &order("acme", "OCR")).await;
+    let ours = with(
+        order("acme", "OCR"),
+        json!({ "payload": { "page_range": "1-3" } }),
+    );
+    let refused = client.post("/v1/commands", &ours).await;
     let refused = refused.expect_problem(503, "PLUGIN_FAULT");
     let detail = refused.body["detail"].as_str().unwrap_or_default();
     let says = "routed to service \"platform-sis\", which is not granted";

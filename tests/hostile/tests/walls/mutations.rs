@@ -130,16 +130,42 @@ fn expression(dice: &mut Dice, depth: usize) -> String {
         1 => format!("(i32.div_s {} {})", of(), of()),
         2 => format!("(i32.load {})", of()),
         3 => format!("(i32.load8_u offset=65535 {})", of()),
-        4 => format!("(block (result i32) (i32.store {} {}) {})", of(), of(), of()),
+        4 => format!(
+            "(block (result i32) (i32.store {} {}) {})",
+            of(),
+            of(),
+            of()
+        ),
         5 => format!("(memory.grow {})", of()),
         6 => format!("(if (result i32) {} (then {}) (else {}))", of(), of(), of()),
         7 => format!("(block (result i32) (loop (br_if 0 {})) {})", of(), of()),
-        8 => format!("(block (result i32) (memory.copy {} {} {}) {})", of(), of(), of(), of()),
-        9 => format!("(block (result i32) (memory.fill {} {} {}) {})", of(), of(), of(), of()),
-        10 => format!("(block (result i32) (call $log {} {} {}) {})", of(), of(), of(), of()),
+        8 => format!(
+            "(block (result i32) (memory.copy {} {} {}) {})",
+            of(),
+            of(),
+            of(),
+            of()
+        ),
+        9 => format!(
+            "(block (result i32) (memory.fill {} {} {}) {})",
+            of(),
+            of(),
+            of(),
+            of()
+        ),
+        10 => format!(
+            "(block (result i32) (call $log {} {} {}) {})",
+            of(),
+            of(),
+            of(),
+            of()
+        ),
         11 => format!("(call $any {})", of()),
         12 => format!("(call_indirect (param i32) (result i32) {} {})", of(), of()),
-        _ => format!("(i32.trunc_f64_s (f64.div (f64.convert_i32_s {}) (f64.const 0.1)))", of()),
+        _ => format!(
+            "(i32.trunc_f64_s (f64.div (f64.convert_i32_s {}) (f64.const 0.1)))",
+            of()
+        ),
     }
 }
 
@@ -193,7 +219,9 @@ async fn any_memory_taken_for_an_answer_is_an_answer_or_a_fault_in_one_line() {
         let mut memory: Vec<u8> = (0..64)
             .flat_map(|_| {
                 let most = [2, 16, 2_048, 200_000][dice.below(4)];
-                u32::try_from(dice.below(most)).expect("small").to_le_bytes()
+                u32::try_from(dice.below(most))
+                    .expect("small")
+                    .to_le_bytes()
             })
             .collect();
         let noise = mutated(br#"{"payload":{"a":[1,2,"A_CODE"]}}"#, &mut dice);
@@ -201,7 +229,10 @@ async fn any_memory_taken_for_an_answer_is_an_answer_or_a_fault_in_one_line() {
         let component = answering(&memory, RESULT).component();
         let admitted = sandbox.admit(Arc::clone(&component), limits()).await;
         if let Err(refused) = admitted {
-            assert!(matches!(refused, AdmissionError::Fault(_)), "seed {seed}: {refused}");
+            assert!(
+                matches!(refused, AdmissionError::Fault(_)),
+                "seed {seed}: {refused}"
+            );
             continue;
         }
         let digest = Digest::of(&component);
@@ -227,6 +258,9 @@ async fn any_memory_taken_for_an_answer_is_an_answer_or_a_fault_in_one_line() {
         }
         sandbox.drop_component(&digest);
     }
-    assert!(rules > 0 && traps > 0, "{answers} {rules} {traps}: too tame");
+    assert!(
+        rules > 0 && traps > 0,
+        "{answers} {rules} {traps}: too tame"
+    );
     served(&sandbox).await;
 }
