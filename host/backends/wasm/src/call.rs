@@ -79,3 +79,45 @@ impl Host {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guests::{self, Guest};
+    use crate::world::World;
+    use lucius_domain::id::Digest;
+    use lucius_ports::plugin::Answer;
+    use wasmtime::component::Component;
+
+    fn plugin(host: &Host, guest: &Guest) -> Plugin {
+        let bytes = guest.component();
+        let component = Component::new(&host.engine, &bytes).expect("it compiles");
+        crate::load::link(&host.engine, &component, World::V1_0_0, &Digest::of(&bytes))
+            .expect("it fits")
+    }
+
+    #[test]
+    fn w1_without_the_thread_that_advances_the_deadline_fuel_alone_ends_a_call() {
+        // No ticker runs here at all.
+        let settings = Settings::default();
+        let engine = crate::engine::start(1, 16 << 20).expect("the engine starts");
+        let host = Host { engine, settings };
+        let limits = Limits {
+            fuel: 1_000_000,
+            deadline_ms: 1,
+            ..Limits::default()
+        };
+        let endless = Guest {
+            validate: "(loop $again (br $again)) (unreachable)".to_owned(),
+            ..Guest::default()
+        };
+        let ended = host.call(&plugin(&host, &endless), &limits, guests::validate());
+        assert_eq!(ended, Err(Fault::Fuel { limit: 1_000_000 }));
+        let friendly = plugin(&host, &Guest::default());
+        let answered = host.call(&friendly, &limits, guests::validate());
+        assert!(matches!(
+            answered.expect("it answers").answer,
+            Answer::Validated(Ok(_))
+        ));
+    }
+}

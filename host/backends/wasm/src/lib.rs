@@ -27,6 +27,10 @@ mod ticker;
 mod walls;
 mod world;
 
+#[cfg(test)]
+#[path = "../tests/guests/mod.rs"]
+mod guests;
+
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};

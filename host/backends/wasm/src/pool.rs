@@ -256,3 +256,19 @@ fn caught<T>(work: impl FnOnce() -> T) -> Result<T, Fault> {
         Fault::Trap("the host broke down while it ran it".to_owned())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn w24_a_panic_of_the_host_ends_that_call_alone() {
+        let broken: Result<(), Fault> = caught(|| panic!("on a hostile value"));
+        let line = "trapped: the host broke down while it ran it";
+        assert_eq!(
+            broken.map_err(|fault| fault.to_string()),
+            Err(line.to_owned())
+        );
+        assert_eq!(caught(|| 7), Ok(7));
+    }
+}
