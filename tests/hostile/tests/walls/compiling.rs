@@ -192,7 +192,8 @@ async fn many_who_ask_for_one_component_have_it_compiled_once_and_all_get_it() {
 
 /// What somebody does to the cache of a host that has compiled one component, and another's cache to do it with.
 async fn tampered(with: impl FnOnce(&Path, &Path)) {
-    let (folder, other) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let folder = || TempDir::new().expect("a folder");
+    let (folder, other) = (folder(), folder());
     served(&start(child(Bounds::default()), cache(folder.path()))).await;
     let foreign = CacheSettings {
         key: [8; 32],

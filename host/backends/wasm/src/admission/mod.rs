@@ -107,14 +107,16 @@ struct Walk {
 
 impl Walk {
     fn payload(&mut self, payload: Payload<'_>) -> Result<(), AdmissionError> {
-        match payload {
-            Payload::Version { encoding, .. } => self.enter(encoding),
-            Payload::End(_) => {
-                self.inside.pop();
-                Ok(())
-            }
-            _ if self.inside.last() == Some(&Encoding::Module) => self.in_module(payload),
-            _ => self.in_component(payload),
+        if let Payload::Version { encoding, .. } = payload {
+            return self.enter(encoding);
+        }
+        if let Payload::End(_) = payload {
+            self.inside.pop();
+            return Ok(());
+        }
+        match self.inside.last() {
+            Some(Encoding::Module) => self.in_module(payload),
+            Some(Encoding::Component) | None => self.in_component(payload),
         }
     }
 
