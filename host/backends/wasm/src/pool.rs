@@ -250,7 +250,7 @@ fn run(host: &Host, running: &Running, task: Task) {
 }
 
 /// A panic of the host's own code on hostile values ends that call alone; its store is gone with it.
-fn caught<T>(work: impl FnOnce() -> T) -> Result<T, Fault> {
+pub(crate) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, Fault> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|_| {
         tracing::error!("the host panicked while it ran a plugin; the call is dropped");
         Fault::Trap("the host broke down while it ran it".to_owned())
