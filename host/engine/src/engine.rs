@@ -15,6 +15,8 @@ use lucius_ports::registry::Source;
 use tokio::sync::mpsc;
 
 use crate::fleet::Fleet;
+use crate::access::keys::Keys;
+use crate::audit::Audit;
 use crate::gates::Gates;
 use crate::gates::fuel::Budgets;
 use crate::hints::Hints;
@@ -51,6 +53,8 @@ pub struct Engine {
     pub(crate) schemas: Schemas,
     pub(crate) registry: Registry,
     pub(crate) tokens: Tokens,
+    keys: Keys,
+    audit: Audit,
     pub(crate) gates: Gates,
     pub(crate) budgets: Budgets,
     pub(crate) hints: Hints,
@@ -86,6 +90,12 @@ impl Engine {
         let budgets = Budgets::new(settings.limits.tenant_fuel_per_second);
         let gates = Gates::new(settings.limits, ports.ledger.counts().await?);
         let tokens = Tokens::new(&settings.token_key);
+        let keys = Keys::new(
+            Arc::clone(&ports.records),
+            Arc::clone(&ports.clock),
+            &settings.token_key,
+        );
+        let audit = Audit::new(Arc::clone(&ports.records));
         let (hints, dispatch_hints) = Hints::new();
         let fleet = Fleet::new(settings.fleet.clone(), ports.clock.now());
         Ok(Arc::new(Self {
@@ -94,6 +104,8 @@ impl Engine {
             schemas,
             registry,
             tokens,
+            keys,
+            audit,
             gates,
             budgets,
             hints,
@@ -148,6 +160,16 @@ impl Engine {
         self.registry
             .reload(&self.ports, &self.schemas, &self.settings)
             .await
+    }
+
+    /// The keys that clients call with.
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// Who did what, and why.
+    pub fn audit(&self) -> &Audit {
+        &self.audit
     }
 
     /// The gates.

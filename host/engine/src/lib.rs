@@ -13,6 +13,7 @@
 
 pub mod accept;
 pub mod access;
+pub mod audit;
 pub mod callback;
 pub mod dispatch;
 pub mod drive;

@@ -7,8 +7,10 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use lucius_domain::id::TenantId;
+use lucius_domain::id::{ServiceName, TenantId};
 use serde::{Deserialize, Serialize};
+
+pub mod keys;
 
 /// One thing that a credential allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -100,6 +102,8 @@ pub struct Caller {
     pub tenants: Tenants,
     /// What it may do.
     pub scopes: BTreeSet<Scope>,
+    /// With [`Scope::Work`]: the services whose directives it receives; every service's when empty.
+    pub services: BTreeSet<ServiceName>,
 }
 
 impl Caller {
@@ -109,12 +113,19 @@ impl Caller {
             name: "open".to_owned(),
             tenants: Tenants::All,
             scopes: BTreeSet::from([Scope::Admin]),
+            services: BTreeSet::new(),
         }
     }
 
     /// True when its credential allows this. [`Scope::Admin`] allows everything.
     pub fn may(&self, scope: Scope) -> bool {
         self.scopes.contains(&scope) || self.scopes.contains(&Scope::Admin)
+    }
+
+    /// True when it may receive this service's directives. They hold what callbacks are sent with.
+    pub fn may_work_as(&self, service: &str) -> bool {
+        self.may(Scope::Work)
+            && (self.services.is_empty() || self.services.iter().any(|it| it.as_str() == service))
     }
 
     /// True when it speaks for this tenant.
@@ -143,6 +154,7 @@ mod tests {
             name: "key:1".to_owned(),
             tenants: Tenants::Only(BTreeSet::from([TenantId::from("acme")])),
             scopes: BTreeSet::from([Scope::Read]),
+            services: BTreeSet::new(),
         };
         assert!(caller.may(Scope::Read) && !caller.may(Scope::Submit) && !caller.may(Scope::Admin));
         assert!(caller.speaks_for(&TenantId::from("acme")));

@@ -26,13 +26,18 @@ const MAX_REQUEST_ID_CHARS: usize = 64;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RouteName(pub(super) &'static str);
 
+/// The id of a request, for what goes on record.
+#[derive(Clone)]
+pub(super) struct RequestId(pub(super) String);
+
 pub(super) async fn around(
     State(shared): State<Arc<Shared>>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
     let started = Instant::now();
     let request_id = given_id(request.headers()).unwrap_or_else(|| shared.next_request_id());
+    request.extensions_mut().insert(RequestId(request_id.clone()));
     let method = method_label(request.method());
     let path = request.extensions().get::<MatchedPath>().cloned();
     let route = route_label(path.as_ref());

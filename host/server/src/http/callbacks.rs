@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Request, State};
-use axum::http::HeaderMap;
-use axum::http::header::AUTHORIZATION;
 use lucius_domain::contract::CallbackKind;
 
+use super::access::bearer;
 use super::problem::Problem;
 use super::views::CallbackView;
 use super::{Shared, body, query, to_the_end};
@@ -81,7 +80,7 @@ async fn take(shared: &Shared, kind: CallbackKind, request: Request) -> Answer {
 
 async fn bring(shared: &Shared, kind: CallbackKind, request: Request) -> Result<bool, Problem> {
     query::none(request.uri().query())?;
-    let token = bearer(request.headers());
+    let token = bearer(request.headers()).map(str::to_owned);
     let callback = body::json(request, shared.body()).await?;
     let engine = Arc::clone(&shared.engine);
     let applied = to_the_end(async move {
@@ -93,11 +92,4 @@ async fn bring(shared: &Shared, kind: CallbackKind, request: Request) -> Result<
         }
     });
     Ok(applied.await??)
-}
-
-/// The token of `Authorization: Bearer <token>`; another scheme is as good as none.
-fn bearer(headers: &HeaderMap) -> Option<String> {
-    let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    let token = token.trim();
-    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| token.to_owned())
 }

@@ -76,6 +76,7 @@ pub struct Metrics {
     registry: Mutex<Registry>,
     accepted: Family<AcceptedLabels, Counter>,
     refused: Family<CodeLabels, Counter>,
+    denied: Family<CodeLabels, Counter>,
     callbacks: Family<CallbackLabels, Counter>,
     requests: Family<RequestLabels, Counter>,
     latencies: Latencies,
@@ -99,6 +100,7 @@ impl Metrics {
             registry: Mutex::default(),
             accepted: Family::default(),
             refused: Family::default(),
+            denied: Family::default(),
             callbacks: Family::default(),
             requests: Family::default(),
             latencies: Family::new_with_constructor(|| Histogram::new(LATENCIES)),
@@ -118,6 +120,11 @@ impl Metrics {
             "jobs_refused",
             "Commands that were refused, by code",
             metrics.refused.clone(),
+        );
+        registry.register(
+            "requests_denied",
+            "Requests whose caller was not let in, by code",
+            metrics.denied.clone(),
         );
         registry.register(
             "callbacks",
@@ -175,6 +182,10 @@ impl Metrics {
 
     pub(super) fn job_refused(&self, code: &'static str) {
         self.refused.get_or_create(&CodeLabels { code }).inc();
+    }
+
+    pub(super) fn denied(&self, code: &'static str) {
+        self.denied.get_or_create(&CodeLabels { code }).inc();
     }
 
     pub(super) fn callback(&self, kind: CallbackKind, outcome: &'static str) {

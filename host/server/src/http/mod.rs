@@ -21,7 +21,6 @@ use std::time::Duration;
 
 use axum::Router;
 use lucius_engine::Engine;
-use lucius_engine::access::Scope;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -34,6 +33,7 @@ use self::problem::Problem;
 
 pub mod access;
 mod around;
+mod audit;
 mod body;
 mod callbacks;
 mod commands;
@@ -43,6 +43,7 @@ mod health;
 mod hosts;
 mod jobs;
 mod json;
+mod keys;
 pub mod listen;
 pub mod metrics;
 mod openapi;
@@ -108,7 +109,6 @@ pub struct Api {
 /// What the handlers share.
 pub(crate) struct Shared {
     engine: Arc<Engine>,
-    access: Arc<Access>,
     metrics: Metrics,
     settings: Settings,
     /// Ends the live streams.
@@ -123,7 +123,6 @@ impl Api {
     /// The API of this engine, with the embedded bus below `/bus` if there is one.
     pub fn new(engine: Arc<Engine>, bus: Option<Router>, settings: Settings) -> Self {
         let shared = Shared {
-            access: Arc::new(settings.access.clone()),
             metrics: Metrics::new(),
             closing: CancellationToken::new(),
             streams: Arc::new(Semaphore::new(settings.streams)),
@@ -145,12 +144,12 @@ impl Api {
 
     /// All routes, with all that goes around them.
     pub fn router(&self) -> Router {
-        let access = Arc::clone(&self.shared.access);
-        let mut router = routes::router(&access, &self.shared);
+        let mut router = routes::router(&self.shared);
         if let Some(bus) = &self.bus {
             let guard = Guard {
-                access,
-                needs: Needs::Scope(Scope::Work),
+                shared: Arc::clone(&self.shared),
+                needs: Needs::Bus,
+                path: "/bus",
             };
             let guard = axum::middleware::from_fn_with_state(guard, access::guard);
             router = router.nest("/bus", bus.clone().layer(guard));
@@ -181,6 +180,12 @@ impl Shared {
             bytes: self.settings.body_bytes,
             time: self.settings.body_timeout,
         }
+    }
+
+    /// Somebody was not let in.
+    fn denied(&self, problem: &Problem) {
+        self.metrics.denied(problem.code());
+        tracing::info!(code = problem.code(), "a request was not let in");
     }
 
     fn next_request_id(&self) -> String {

@@ -15,7 +15,10 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 
 use super::access::Needs;
 use super::routes::{self, Route};
-use super::{callbacks, commands, console, events, health, hosts, jobs, metrics, registry, views};
+use super::{
+    audit, callbacks, commands, console, events, health, hosts, jobs, keys, metrics, registry,
+    views,
+};
 
 /// Contracts under the names that the handlers refer to.
 const CONTRACTS: [(&str, Schema); 4] = [
@@ -52,11 +55,13 @@ static TEXT: LazyLock<String> = LazyLock::new(|| format!("{:#}\n", document()));
         (name = "jobs", description = "Submitting commands, and what becomes of them"),
         (name = "callbacks", description = "What services say back"),
         (name = "registry", description = "Plugins and protocols"),
+        (name = "access", description = "Who may do what, and who did what"),
         (name = "operation", description = "Health and metrics"),
     ),
     paths(
         commands::submit, jobs::list, jobs::show, jobs::cancel, jobs::redrive, jobs::steps, events::events,
         callbacks::ack, callbacks::heartbeat, callbacks::result, registry::show, registry::reload,
+        audit::list, keys::list, keys::create, keys::revoke,
         hosts::list, console::page, console::part, health::healthz, health::readyz, metrics::show, show,
     ),
     components(schemas(views::ProblemView, views::EventListView)),
@@ -90,7 +95,7 @@ fn add_access(document: &mut Value, route: &Route) {
     let method = route.method.as_str().to_ascii_lowercase();
     let operation = &mut document["paths"][route.path][method];
     let bearer = match route.needs {
-        Needs::Nothing => {
+        Needs::Nothing | Needs::Bus => {
             operation["security"] = json!([]);
             return;
         }

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use lucius_domain::id::{Digest, JobId, RequestType, TenantId};
 use lucius_domain::job::Status;
 use lucius_ports::ledger::Filter;
+use lucius_ports::records::Key;
 use uuid::Uuid;
 
 use super::problem::Problem;
@@ -97,6 +98,28 @@ pub(super) fn seq(text: &str) -> Option<u64> {
     text.parse()
         .ok()
         .filter(|seq| digits && i64::try_from(*seq).is_ok())
+}
+
+/// A page of records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct RecordPage {
+    pub(super) after: Option<Key>,
+    pub(super) limit: usize,
+}
+
+/// Reads `limit` and `cursor` of a list of records.
+pub(super) fn records(query: Option<&str>) -> Result<RecordPage, Problem> {
+    let mut parameters = Parameters::read(query, &["limit", "cursor"])?;
+    let after = parameters.take("cursor").map(|text| {
+        Key::parse(&text).ok_or_else(|| {
+            let detail = "cursor is not one that this list gave: use next_cursor";
+            Problem::new(StatusCode::BAD_REQUEST, "INVALID_CURSOR", detail)
+        })
+    });
+    Ok(RecordPage {
+        after: after.transpose()?,
+        limit: limit(parameters.take("limit"), JOBS)?,
+    })
 }
 
 /// No parameters here.

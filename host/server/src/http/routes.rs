@@ -16,11 +16,12 @@ use axum::routing::{MethodFilter, MethodRouter, get, on, post};
 use lucius_engine::access::Scope;
 use tower::ServiceExt as _;
 
-use super::access::{Access, Guard, Needs, guard};
+use super::access::{Guard, Needs, guard};
 use super::around::RouteName;
 use super::problem::Problem;
 use super::{
-    Shared, callbacks, commands, console, events, health, hosts, jobs, metrics, openapi, registry,
+    Shared, audit, callbacks, commands, console, events, health, hosts, jobs, keys, metrics, openapi,
+    registry,
 };
 
 /// One method of one path.
@@ -79,6 +80,10 @@ pub fn table() -> Vec<Route> {
         Route::get("/v1/hosts", monitor, get(hosts::list)),
         Route::get("/console", Needs::Nothing, get(console::page)),
         Route::get("/console/{file}", Needs::Nothing, get(console::part)),
+        Route::get("/v1/audit", admin, get(audit::list)),
+        Route::get("/v1/keys", admin, get(keys::list)),
+        Route::post("/v1/keys", admin, post(keys::create)),
+        Route::post("/v1/keys/{keyId}:revoke", admin, post(keys::revoke)),
         Route::get("/healthz", Needs::Nothing, get(health::healthz)),
         Route::get("/readyz", Needs::Nothing, get(health::readyz)),
         Route::get("/metrics", monitor, get(metrics::show)),
@@ -115,7 +120,7 @@ impl Route {
 }
 
 /// The router of the whole table.
-pub(super) fn router(access: &Arc<Access>, shared: &Arc<Shared>) -> Router {
+pub(super) fn router(shared: &Arc<Shared>) -> Router {
     let mut router = Router::new();
     let mut things: Vec<Things> = Vec::new();
     for route in table() {
@@ -128,8 +133,12 @@ pub(super) fn router(access: &Arc<Access>, shared: &Arc<Shared>) -> Router {
                 handler,
             },
         ) = (route.verb(), route);
-        let access = Arc::clone(access);
-        let guarded = handler.route_layer(from_fn_with_state(Guard { access, needs }, guard));
+        let gate = Guard {
+            shared: Arc::clone(shared),
+            needs,
+            path,
+        };
+        let guarded = handler.route_layer(from_fn_with_state(gate, guard));
         let Some((thing, name)) = verb else {
             router = router.route(path, guarded);
             continue;

@@ -11,11 +11,15 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+mod access;
 mod event;
 mod host;
 mod registry;
 mod step;
 
+pub use access::{
+    AuditEntryView, AuditListView, KeyListView, KeyView, NewKeyView, WantedKeyView,
+};
 pub use event::{EventListView, EventView};
 pub use host::{HostListView, HostView};
 pub use registry::{
