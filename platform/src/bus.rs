@@ -54,6 +54,29 @@ impl Authorization for Anonymous {
     }
 }
 
+/// An API key, as the embedded bus of a host takes it that asks for credentials.
+#[derive(Clone)]
+pub struct Bearer(String);
+
+impl Bearer {
+    /// With this key.
+    pub fn new(key: &str) -> Self {
+        Self(format!("Bearer {key}"))
+    }
+}
+
+impl fmt::Debug for Bearer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Bearer(..)")
+    }
+}
+
+impl Authorization for Bearer {
+    fn header(&self, _resource: &Url) -> Option<String> {
+        Some(self.0.clone())
+    }
+}
+
 /// Why the bus did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

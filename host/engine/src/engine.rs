@@ -14,9 +14,9 @@ use lucius_ports::records::Records;
 use lucius_ports::registry::Source;
 use tokio::sync::mpsc;
 
-use crate::fleet::Fleet;
 use crate::access::keys::Keys;
 use crate::audit::Audit;
+use crate::fleet::Fleet;
 use crate::gates::Gates;
 use crate::gates::fuel::Budgets;
 use crate::hints::Hints;

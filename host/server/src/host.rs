@@ -6,16 +6,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lucius_embedded_bus::EmbeddedBus;
+use lucius_engine::access::keys::Grant;
+use lucius_engine::access::{Scope, Tenants};
 use lucius_engine::fleet::{self, HostId};
 use lucius_engine::{Engine, Ports, Settings};
 use lucius_ports::clock::{Clock as _, Ids as _};
+use lucius_ports::records::Records;
 use lucius_registry_dir::RegistryDir;
 use lucius_sqlite::SqliteLedger;
 use lucius_wasm::Sandbox;
 use tokio::net::TcpListener;
 
 use crate::config::{AuthMode, BusBackend, Config, LedgerBackend};
-use crate::system::{SystemClock, SystemIds};
+use crate::http::access::{Access, jwt, open};
+use crate::system::{SystemClock, SystemIds, random_key};
 
 /// How many directives are published at once; they share the bus's commits.
 const PUBLISH_CONCURRENCY: usize = 64;
@@ -32,6 +36,8 @@ pub struct Host {
     pub listener: TcpListener,
     /// Where it really listens.
     pub address: SocketAddr,
+    /// Who is let in.
+    pub access: Access,
     /// The settings it was made with.
     pub config: Config,
 }
@@ -75,6 +81,9 @@ pub enum StartError {
     /// The plugin runtime does not start.
     #[error(transparent)]
     Sandbox(#[from] lucius_wasm::StartError),
+    /// JWTs cannot be checked.
+    #[error(transparent)]
+    Tokens(#[from] jwt::Unusable),
     /// The registry is refused, or the ledger does not answer.
     #[error(transparent)]
     Engine(#[from] lucius_engine::engine::OpenError),
@@ -87,6 +96,7 @@ impl Host {
     /// What is in the way. Nothing is left half made that a later start would trip over.
     pub async fn open(config: Config) -> Result<Self, StartError> {
         check(&config)?;
+        let access = access(&config)?;
         let listener =
             TcpListener::bind(config.listen)
                 .await
@@ -155,14 +165,42 @@ impl Host {
             bus,
             listener,
             address,
+            access,
             config,
         })
+    }
+
+    /// A key for workers inside this process, if the host asks for one.
+    ///
+    /// # Errors
+    /// The system has no randomness.
+    pub fn worker_key(&self) -> anyhow::Result<Option<String>> {
+        if let Access::Open(_) = self.access {
+            return Ok(None);
+        }
+        let grant = Grant {
+            label: "workers of this process".to_owned(),
+            tenants: Tenants::Only([].into()),
+            scopes: [Scope::Work].into(),
+            services: [].into(),
+            expires_at: None,
+        };
+        let issued = self.engine.keys().issue_own(grant, &random_key()?)?;
+        Ok(Some(issued.text))
     }
 
     /// The base URL of the bus.
     pub fn bus_url(&self) -> String {
         format!("http://{}/bus", self.address)
     }
+}
+
+fn access(config: &Config) -> Result<Access, StartError> {
+    Ok(match config.auth.mode {
+        AuthMode::Open => Access::Open(open::Names::with_url(&config.public_url)),
+        AuthMode::ApiKey => Access::Keys,
+        AuthMode::Jwt => Access::Tokens(Arc::new(jwt::Verifier::new(&config.auth.trust())?)),
+    })
 }
 
 fn check(config: &Config) -> Result<(), StartError> {
@@ -172,6 +210,11 @@ fn check(config: &Config) -> Result<(), StartError> {
             return Err(StartError::OpenToAll(config.listen));
         }
         AuthMode::Open => {}
+        AuthMode::ApiKey | AuthMode::Jwt if config.listen.ip().is_loopback() => {}
+        AuthMode::ApiKey | AuthMode::Jwt => tracing::warn!(
+            listen = %config.listen,
+            "credentials travel in the clear here: put a proxy that ends TLS in front"
+        ),
     }
     let timing = &config.timing;
     if timing.max_attempts == 0 {
@@ -197,6 +240,17 @@ fn usable(data_dir: &Path) -> Result<PathBuf, StartError> {
     std::fs::create_dir_all(data_dir.join("workspace")).map_err(fail)?;
     tempfile::tempfile_in(data_dir).map_err(fail)?;
     data_dir.canonicalize().map_err(fail)
+}
+
+/// The records and the hosts' secret of a data directory that no host runs on.
+///
+/// # Errors
+/// It cannot be used, or a host runs on it.
+pub fn records_of(data_dir: &Path) -> Result<(Arc<dyn Records>, [u8; 32]), StartError> {
+    let data_dir = usable(data_dir)?;
+    let secret = secret(&data_dir, "callback.key")?;
+    let ledger = SqliteLedger::open(&data_dir, lucius_sqlite::Settings::default())?;
+    Ok((ledger, secret))
 }
 
 /// A key of this host, made on first use and readable by the owner alone.

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use async_trait::async_trait;
 use lucius_domain::id::{JobId, LeaseId};
 use lucius_domain::time::Timestamp;
+use lucius_engine::access::keys::Random;
 use lucius_ports::clock::{Clock, Ids};
 use uuid::{NoContext, Uuid};
 
@@ -46,6 +47,17 @@ impl Ids for SystemIds {
     fn lease_id(&self) -> LeaseId {
         LeaseId(Uuid::new_v4())
     }
+}
+
+/// What a new API key is made of.
+///
+/// # Errors
+/// The system has no randomness.
+pub fn random_key() -> anyhow::Result<Random> {
+    let mut random: Random = [0; 40];
+    getrandom::fill(&mut random)
+        .map_err(|error| anyhow::anyhow!("the system has no randomness: {error}"))?;
+    Ok(random)
 }
 
 fn nanoseconds(ms: u64) -> u32 {

@@ -97,6 +97,7 @@ pub fn worker_config(
     config: &Config,
     bus_url: &str,
     data_dir: &Path,
+    api_key: Option<&str>,
 ) -> anyhow::Result<worker::Config> {
     let bus = bus_url.parse().with_context(|| {
         format!("\"{bus_url}\" is no bus address; write --bus http://127.0.0.1:7420/bus")
@@ -127,6 +128,9 @@ pub fn worker_config(
         concurrency: config.worker.concurrency,
         accept_ahead: 32,
         timing: worker::Timing::default(),
-        authorization: Arc::new(bus::Anonymous),
+        authorization: match api_key {
+            Some(key) => Arc::new(bus::Bearer::new(key)),
+            None => Arc::new(bus::Anonymous),
+        },
     })
 }

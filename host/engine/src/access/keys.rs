@@ -94,7 +94,9 @@ pub struct Grant {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unfit {
     /// It would allow nothing.
-    #[error("a key without a scope allows nothing: name one of submit, read, cancel, work, monitor, admin")]
+    #[error(
+        "a key without a scope allows nothing: name one of submit, read, cancel, work, monitor, admin"
+    )]
     NoScope,
     /// A tenant's scope without a tenant.
     #[error("the scopes submit, read and cancel are about tenants: name them, or say all tenants")]
@@ -174,7 +176,13 @@ impl ApiKey {
 
     /// Who calls with it.
     pub fn caller(&self) -> Caller {
-        let Grant { label: _, tenants, scopes, services, expires_at: _ } = self.grant.clone();
+        let Grant {
+            label: _,
+            tenants,
+            scopes,
+            services,
+            expires_at: _,
+        } = self.grant.clone();
         Caller {
             name: format!("key:{}", self.id),
             tenants,
@@ -240,7 +248,8 @@ impl Keys {
     /// The keys in this store. `secret` is the hosts' common key.
     pub fn new(records: Arc<dyn Records>, clock: Arc<dyn Clock>, secret: &[u8; 32]) -> Self {
         #[expect(clippy::expect_used, reason = "HMAC takes a key of any length")]
-        let mut bus = Hmac::<Sha256>::new_from_slice(secret).expect("HMAC takes a key of any length");
+        let mut bus =
+            Hmac::<Sha256>::new_from_slice(secret).expect("HMAC takes a key of any length");
         bus.update(b"lucius bus key 1:");
         let (own, read) = Default::default();
         Self {
@@ -328,7 +337,10 @@ impl Keys {
             let mut key = found.document;
             if key.revoked_at.is_none() {
                 key.revoked_at = Some(self.clock.now());
-                let written = self.records.write(&found.key, &key, Some(found.version)).await?;
+                let written = self
+                    .records
+                    .write(&found.key, &key, Some(found.version))
+                    .await?;
                 if written == Written::Conflict {
                     continue;
                 }

@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{Method, Response};
 use serde_json::Value;
 
@@ -11,6 +12,9 @@ pub(super) struct HostUrl {
     /// The host's base URL
     #[arg(long, env = "LUCIUS_URL", default_value = "http://127.0.0.1:7420")]
     url: String,
+    /// What the host asks for, unless it is open: an API key, or a token
+    #[arg(long, env = "LUCIUS_API_KEY", hide_env_values = true)]
+    api_key: Option<String>,
 }
 
 /// A host to talk to.
@@ -21,7 +25,10 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn new(host: &HostUrl) -> anyhow::Result<Self> {
-        let http = reqwest::Client::builder().no_proxy().build()?;
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .default_headers(credential(host.api_key.as_deref())?)
+            .build()?;
         Ok(Self {
             base: host.url.trim_end_matches('/').to_owned(),
             http,
@@ -30,6 +37,25 @@ impl Client {
 
     pub(super) async fn get(&self, path: &str) -> anyhow::Result<Value> {
         read(self.send(Method::GET, path, None).await?).await
+    }
+
+    /// Does something that goes on record, and says why.
+    pub(super) async fn act(
+        &self,
+        path: &str,
+        body: Option<&Value>,
+        reason: Option<&str>,
+    ) -> anyhow::Result<Value> {
+        let mut request = self.http.post(format!("{}{path}", self.base));
+        if let Some(reason) = reason {
+            let value = HeaderValue::from_bytes(reason.as_bytes());
+            request = request.header("x-reason", value.context("--reason is one line of text")?);
+        }
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let sent = request.send().await;
+        read(sent.map_err(|error| self.unreachable(&error))?).await
     }
 
     pub(super) async fn post(&self, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
@@ -80,6 +106,23 @@ impl Client {
             self.base
         )
     }
+}
+
+/// The headers that say who calls.
+///
+/// # Errors
+/// It cannot be a credential.
+pub(crate) fn credential(api_key: Option<&str>) -> anyhow::Result<HeaderMap> {
+    let mut headers = HeaderMap::new();
+    if let Some(key) = api_key {
+        let value = HeaderValue::try_from(format!("Bearer {}", key.trim()));
+        let mut value = value.ok().context(
+            "the API key holds signs that no key has: copy it again into --api-key or LUCIUS_API_KEY",
+        )?;
+        value.set_sensitive(true);
+        headers.insert(AUTHORIZATION, value);
+    }
+    Ok(headers)
 }
 
 /// The document of an answer, or its problem as an error.

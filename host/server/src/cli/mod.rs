@@ -1,7 +1,9 @@
 //! The command line. Exit code 0: done; 1: it failed; 2: it was asked in the wrong way, or a host cannot start.
 
-mod client;
+mod audit;
+pub(crate) mod client;
 mod jobs;
+mod keys;
 mod output;
 mod registry;
 mod serve;
@@ -47,6 +49,10 @@ enum Command {
     Jobs(jobs::Flags),
     /// Check a registry, and look after the live one
     Registry(registry::Flags),
+    /// Make, list and end the keys that clients call with
+    Keys(keys::Flags),
+    /// Show who did what to the host, and why
+    Audit(audit::Flags),
     /// Measure a host with no-op workers
     Bench(crate::bench::Flags),
     /// What the host starts to compile a component, which comes on standard input
@@ -132,6 +138,8 @@ pub fn main() -> ExitCode {
             Command::Submit(flags) => submit::run(flags, json).await,
             Command::Jobs(flags) => jobs::run(flags, json).await,
             Command::Registry(flags) => registry::run(flags, json).await,
+            Command::Keys(flags) => keys::run(flags, json).await,
+            Command::Audit(flags) => audit::run(flags, json).await,
             Command::Bench(flags) => crate::bench::run(flags, json)
                 .await
                 .map_err(Failure::Failed),

@@ -10,7 +10,6 @@ use super::{Failure, output, start_log, usage};
 use crate::config::Config;
 use crate::host::Host;
 use crate::http;
-use crate::http::access::{Access, open};
 use crate::workers;
 
 /// How long requests under way may take once the host is told to stop.
@@ -35,12 +34,14 @@ pub(super) async fn dev(mut config: Config, json: bool) -> Result<(), Failure> {
     let host = Host::open(config).await.map_err(usage)?;
     let stop = CancellationToken::new();
     let models = workers::models(&host.config);
+    let key = host.worker_key()?;
     let mut running = tokio::task::JoinSet::new();
     for name in workers::SHIPPED {
         let service = workers::service(name, &host.config, &models).map_err(usage)?;
         let data_dir = &host.config.data_dir;
         let config =
-            workers::worker_config(&host.config, &host.bus_url(), data_dir).map_err(usage)?;
+            workers::worker_config(&host.config, &host.bus_url(), data_dir, key.as_deref())
+                .map_err(usage)?;
         running.spawn(lucius_platform::worker::run(
             config,
             service,
@@ -121,7 +122,7 @@ async fn run(host: Host, stop: CancellationToken) -> Result<(), Failure> {
         stop.cancel();
     };
     let settings = http::Settings {
-        access: Access::Open(open::Names::with_url(&host.config.public_url)),
+        access: host.access.clone(),
         body_bytes: host.config.limits.body_bytes,
         connections: host.config.limits.connections,
         drain: DRAIN,

@@ -19,6 +19,9 @@ pub(super) struct Flags {
     /// The host's data directory when both are on one machine; here is the workspace, and what the worker remembers
     #[arg(long, default_value = "./lucius-data")]
     data_dir: PathBuf,
+    /// What the bus asks for: an API key with the scope work
+    #[arg(long, env = "LUCIUS_API_KEY", hide_env_values = true)]
+    api_key: Option<String>,
     /// A TOML file with settings
     #[arg(long, env = "LUCIUS_CONFIG")]
     config: Option<PathBuf>,
@@ -35,7 +38,9 @@ pub(super) async fn run(flags: Flags) -> Result<(), Failure> {
         false => workers::program_service(&flags.service, &flags.program, &config),
     };
     let service = service.map_err(usage)?;
-    let worker = workers::worker_config(&config, &flags.bus, &flags.data_dir).map_err(usage)?;
+    let key = flags.api_key.as_deref();
+    let worker =
+        workers::worker_config(&config, &flags.bus, &flags.data_dir, key).map_err(usage)?;
     let stop = CancellationToken::new();
     let on_signal = stop.clone();
     tokio::spawn(async move {

@@ -16,6 +16,8 @@ use lucius_engine::settings::Limits as EngineLimits;
 use lucius_ports::plugin::Limits as PluginLimits;
 use serde::{Deserialize, Serialize};
 
+use crate::http::access::jwt::{SignedWith, Trust};
+
 pub use load::Error;
 
 /// Everything that can be set.
@@ -248,6 +250,26 @@ impl Refs {
 pub struct Auth {
     /// How callers are known.
     pub mode: AuthMode,
+    /// How JWTs are signed.
+    pub jwt_algorithm: SignedWith,
+    /// What `iss` of a JWT says.
+    pub jwt_issuer: String,
+    /// What `aud` of a JWT says, or holds.
+    pub jwt_audience: String,
+    /// The file with the issuer's public keys, a JWK set.
+    pub jwt_keys: PathBuf,
+}
+
+impl Auth {
+    /// Whose JWTs are taken.
+    pub fn trust(&self) -> Trust {
+        Trust {
+            algorithm: self.jwt_algorithm,
+            issuer: self.jwt_issuer.clone(),
+            audience: self.jwt_audience.clone(),
+            keys: self.jwt_keys.clone(),
+        }
+    }
 }
 
 /// How callers are known.
@@ -257,6 +279,10 @@ pub enum AuthMode {
     /// Everyone who reaches the port; refused on any address but loopback.
     #[default]
     Open,
+    /// Who has an API key.
+    ApiKey,
+    /// Who has a JWT of one issuer, or an API key.
+    Jwt,
 }
 
 /// What any plugin may use at most; its registry entry may ask for less.

@@ -37,7 +37,9 @@ pub(super) async fn around(
 ) -> Response {
     let started = Instant::now();
     let request_id = given_id(request.headers()).unwrap_or_else(|| shared.next_request_id());
-    request.extensions_mut().insert(RequestId(request_id.clone()));
+    request
+        .extensions_mut()
+        .insert(RequestId(request_id.clone()));
     let method = method_label(request.method());
     let path = request.extensions().get::<MatchedPath>().cloned();
     let route = route_label(path.as_ref());

@@ -8,12 +8,13 @@ use axum::extract::{Path, RawQuery, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use lucius_engine::access::Scope;
-use lucius_engine::access::keys::{Grant, IssueError, KeyId, Random};
+use lucius_engine::access::keys::{Grant, IssueError, KeyId};
 
 use super::access::{Calling, Detail};
 use super::problem::Problem;
 use super::views::{KeyListView, KeyView, NewKeyView, WantedKeyView};
 use super::{Shared, body, query, to_the_end};
+use crate::system::random_key;
 
 /// List API keys
 #[utoipa::path(
@@ -59,7 +60,10 @@ pub(super) async fn create(
     query::none(request.uri().query())?;
     let wanted = body::json(request, shared.body()).await?;
     let grant = grant(wanted)?;
-    let random = random()?;
+    let random = random_key().map_err(|error| {
+        tracing::error!(%error, "no key can be made");
+        Problem::internal()
+    })?;
     let engine = Arc::clone(&shared.engine);
     let by = caller.0.name;
     let made = to_the_end(async move { engine.keys().issue(grant, &by, &random).await }).await?;
@@ -121,14 +125,4 @@ fn grant(wanted: serde_json::Value) -> Result<Grant, Problem> {
 
 fn invalid(detail: String) -> Problem {
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "INVALID_KEY", detail)
-}
-
-/// What a new key is made of.
-fn random() -> Result<Random, Problem> {
-    let mut random: Random = [0; 40];
-    getrandom::fill(&mut random).map_err(|error| {
-        tracing::error!(%error, "the system has no randomness, so no key can be made");
-        Problem::internal()
-    })?;
-    Ok(random)
 }

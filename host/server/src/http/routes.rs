@@ -20,8 +20,8 @@ use super::access::{Guard, Needs, guard};
 use super::around::RouteName;
 use super::problem::Problem;
 use super::{
-    Shared, audit, callbacks, commands, console, events, health, hosts, jobs, keys, metrics, openapi,
-    registry,
+    Shared, audit, callbacks, commands, console, events, health, hosts, jobs, keys, metrics,
+    openapi, registry,
 };
 
 /// One method of one path.

@@ -17,9 +17,7 @@ mod host;
 mod registry;
 mod step;
 
-pub use access::{
-    AuditEntryView, AuditListView, KeyListView, KeyView, NewKeyView, WantedKeyView,
-};
+pub use access::{AuditEntryView, AuditListView, KeyListView, KeyView, NewKeyView, WantedKeyView};
 pub use event::{EventListView, EventView};
 pub use host::{HostListView, HostView};
 pub use registry::{

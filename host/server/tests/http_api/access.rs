@@ -11,7 +11,9 @@ use crate::host::{Host, json_request};
 fn request(route: &routes::Route) -> Request<Body> {
     let path = route
         .path
-        .replace("{jobId}", &uuid::Uuid::nil().to_string());
+        .replace("{jobId}", &uuid::Uuid::nil().to_string())
+        .replace("{keyId}", "0123456789abcdef")
+        .replace("{file}", "console.js");
     let mut request = json_request(&path, "{}");
     *request.method_mut() = route.method.clone();
     request

@@ -15,18 +15,18 @@ use lucius_engine::{Engine, Ports};
 use lucius_memory::bus::MemoryBus;
 use lucius_memory::faulty::Faulty;
 use lucius_memory::ledger::MemoryLedger;
-use lucius_memory::records::MemoryRecords;
 use lucius_ports::plugin;
 use lucius_server::http::{Api, Settings};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
-use crate::scripted::{Counted, Scripted, Shelf, Ticking};
+use crate::scripted::{Counted, Scripted, Shaky, Shelf, Ticking};
 
 /// A host whose every part is at hand.
 pub(crate) struct Host {
     pub(crate) engine: Arc<Engine>,
     pub(crate) ledger: Arc<Faulty<MemoryLedger>>,
+    pub(crate) records: Arc<Shaky>,
     pub(crate) bus: Arc<MemoryBus>,
     pub(crate) shelf: Arc<Shelf>,
     pub(crate) clock: Arc<Ticking>,
@@ -105,12 +105,13 @@ impl Host {
 
     pub(crate) async fn with(limits: Limits, settings: Settings) -> Self {
         let ledger = Arc::new(Faulty::new(Arc::new(MemoryLedger::new())));
+        let records = Arc::new(Shaky::default());
         let (bus, shelf) = (Arc::new(MemoryBus::default()), Arc::new(Shelf::new()));
         let clock = Arc::new(Ticking::default());
         let ports = Ports {
             ledger: Arc::clone(&ledger) as _,
             generations: Arc::clone(&ledger) as _,
-            records: Arc::new(MemoryRecords::new()),
+            records: Arc::clone(&records) as _,
             bus: Arc::clone(&bus) as _,
             runtime: Arc::new(Scripted),
             source: Arc::clone(&shelf) as _,
@@ -134,13 +135,16 @@ impl Host {
             publish_concurrency: 4,
         };
         let engine = Engine::open(ports, pipeline).await.unwrap();
-        let bus_router =
-            Router::new().route("/{topic}/messages", axum::routing::post(async || "bus"));
+        let head = "/{topic}/subscriptions/{sub}/messages/head";
+        let bus_router = Router::new()
+            .route("/{topic}/messages", axum::routing::post(async || "bus"))
+            .route(head, axum::routing::post(async || "message"));
         let api = Api::new(Arc::clone(&engine), Some(bus_router), settings);
         let router = api.router();
         Self {
             engine,
             ledger,
+            records,
             bus,
             shelf,
             clock,

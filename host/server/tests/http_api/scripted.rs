@@ -2,7 +2,7 @@
 //! ids that are counted.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,8 +11,11 @@ use lucius_domain::id::{Digest, JobId, LeaseId};
 use lucius_domain::job::Failure;
 use lucius_domain::plugin::{Description, Dispatch, Route, Settle, Violation};
 use lucius_domain::time::Timestamp;
+use lucius_memory::records::MemoryRecords;
 use lucius_ports::clock::{Clock, Ids};
+use lucius_ports::ledger;
 use lucius_ports::plugin::{AdmissionError, Answer, Answered, Call, Fault, Limits, Runtime};
+use lucius_ports::records::{Key, Kind, Record, Records, Removed, Written};
 use lucius_ports::registry::{Error, Source};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -208,5 +211,59 @@ impl Ids for Counted {
 
     fn lease_id(&self) -> LeaseId {
         LeaseId(self.next(0xfeed_face_0000_4000_8000_0000_0000_0000))
+    }
+}
+
+/// Records that fail once when they are told to.
+#[derive(Default)]
+pub(crate) struct Shaky {
+    inner: MemoryRecords,
+    fails: AtomicBool,
+}
+
+impl Shaky {
+    pub(crate) fn fail_next(&self) {
+        self.fails.store(true, Ordering::SeqCst);
+    }
+
+    fn check(&self) -> Result<(), ledger::Error> {
+        match self.fails.swap(false, Ordering::SeqCst) {
+            true => Err(ledger::Error::Unavailable("by plan".to_owned())),
+            false => Ok(()),
+        }
+    }
+}
+
+#[async_trait]
+impl Records for Shaky {
+    async fn get(&self, kind: Kind, key: &Key) -> Result<Option<Record>, ledger::Error> {
+        self.check()?;
+        self.inner.get(kind, key).await
+    }
+
+    async fn put(
+        &self,
+        kind: Kind,
+        key: &Key,
+        body: String,
+        expected: Option<u64>,
+    ) -> Result<Written, ledger::Error> {
+        self.check()?;
+        self.inner.put(kind, key, body, expected).await
+    }
+
+    async fn remove(&self, kind: Kind, key: &Key, expected: u64) -> Result<Removed, ledger::Error> {
+        self.check()?;
+        self.inner.remove(kind, key, expected).await
+    }
+
+    async fn list(
+        &self,
+        kind: Kind,
+        after: Option<&Key>,
+        limit: usize,
+    ) -> Result<Vec<Record>, ledger::Error> {
+        self.check()?;
+        self.inner.list(kind, after, limit).await
     }
 }

@@ -50,7 +50,9 @@ pub struct Trust {
 #[derive(Debug, thiserror::Error)]
 pub enum Unusable {
     /// The issuer or the audience is not set.
-    #[error("auth.mode \"jwt\" needs auth.jwt_issuer, auth.jwt_audience and auth.jwt_keys: set them")]
+    #[error(
+        "auth.mode \"jwt\" needs auth.jwt_issuer, auth.jwt_audience and auth.jwt_keys: set them"
+    )]
     NotSet,
     /// The keys cannot be read.
     #[error("cannot read the keys of JWTs in {}: {reason}; auth.jwt_keys names a JWK set", path.display())]
@@ -71,7 +73,9 @@ pub struct Verifier {
 impl fmt::Debug for Verifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kids: BTreeSet<&String> = self.keys.keys().collect();
-        f.debug_struct("Verifier").field("kids", &kids).finish_non_exhaustive()
+        f.debug_struct("Verifier")
+            .field("kids", &kids)
+            .finish_non_exhaustive()
     }
 }
 
@@ -95,7 +99,8 @@ impl Verifier {
     /// # Errors
     /// Something is not set, or the keys are not such keys.
     pub fn new(trust: &Trust) -> Result<Self, Unusable> {
-        if trust.issuer.is_empty() || trust.audience.is_empty() || trust.keys.as_os_str().is_empty() {
+        if trust.issuer.is_empty() || trust.audience.is_empty() || trust.keys.as_os_str().is_empty()
+        {
             return Err(Unusable::NotSet);
         }
         let algorithm = match trust.algorithm {
@@ -129,7 +134,10 @@ impl Verifier {
         if now.0 >= in_ms(claims.exp).saturating_add(SKEW_MS) {
             return Err("the token has expired");
         }
-        if claims.nbf.is_some_and(|from| now.0 < in_ms(from).saturating_sub(SKEW_MS)) {
+        if claims
+            .nbf
+            .is_some_and(|from| now.0 < in_ms(from).saturating_sub(SKEW_MS))
+        {
             return Err("the token is not good yet");
         }
         claims.caller()
@@ -141,7 +149,12 @@ impl Claims {
         let scopes: BTreeSet<Scope> = self.scope.split(' ').filter_map(Scope::parse).collect();
         let tenants = match self.tenants.iter().any(|name| name == "*") {
             true => Tenants::All,
-            false => Tenants::Only(self.tenants.iter().map(|it| TenantId::from(&**it)).collect()),
+            false => Tenants::Only(
+                self.tenants
+                    .iter()
+                    .map(|it| TenantId::from(&**it))
+                    .collect(),
+            ),
         };
         if scopes.contains(&Scope::Admin) && tenants != Tenants::All {
             return Err("a token of an admin is for every tenant");
@@ -150,13 +163,19 @@ impl Claims {
             name: format!("jwt:{}", self.sub),
             tenants,
             scopes,
-            services: self.services.iter().map(|it| ServiceName::from(&**it)).collect(),
+            services: self
+                .services
+                .iter()
+                .map(|it| ServiceName::from(&**it))
+                .collect(),
         })
     }
 }
 
 fn in_ms(seconds: u64) -> i64 {
-    i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1_000)
+    i64::try_from(seconds)
+        .unwrap_or(i64::MAX)
+        .saturating_mul(1_000)
 }
 
 fn read(path: &Path, algorithm: Algorithm) -> Result<HashMap<String, DecodingKey>, String> {

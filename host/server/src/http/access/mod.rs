@@ -141,11 +141,7 @@ impl Guard {
         keys.caller(text).await.map_err(denied)
     }
 
-    async fn signer(
-        &self,
-        signature: &sas::Signature,
-        path: &str,
-    ) -> Result<Caller, Problem> {
+    async fn signer(&self, signature: &sas::Signature, path: &str) -> Result<Caller, Problem> {
         if let Access::Open(_) = &self.shared.settings.access {
             return Ok(Caller::anybody());
         }

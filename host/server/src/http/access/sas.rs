@@ -59,7 +59,8 @@ impl Signature {
 
     /// Whether it was made with this key.
     pub(super) fn check(&self, key: &str) -> Result<(), &'static str> {
-        let mut mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).map_err(|_| "the key is none")?;
+        let mut mac =
+            Hmac::<Sha256>::new_from_slice(key.as_bytes()).map_err(|_| "the key is none")?;
         mac.update(self.resource.as_bytes());
         mac.update(b"\n");
         mac.update(self.expiry.as_bytes());

@@ -47,20 +47,36 @@ impl WantedKeyView {
                 false => Ok(()),
             }
         };
-        self.tenants.iter().chain(&self.services).try_for_each(named)?;
-        let scopes = self.scopes.iter().map(scope).collect::<Result<BTreeSet<_>, _>>()?;
+        self.tenants
+            .iter()
+            .chain(&self.services)
+            .try_for_each(named)?;
+        let scopes = self
+            .scopes
+            .iter()
+            .map(scope)
+            .collect::<Result<BTreeSet<_>, _>>()?;
         let is_for_all = self.tenants.iter().any(|name| name == "*")
             || (self.tenants.is_empty() && scopes.contains(&Scope::Admin));
         let tenants = match is_for_all {
             true => Tenants::All,
-            false => Tenants::Only(self.tenants.iter().map(|it| TenantId::from(&**it)).collect()),
+            false => Tenants::Only(
+                self.tenants
+                    .iter()
+                    .map(|it| TenantId::from(&**it))
+                    .collect(),
+            ),
         };
         let expires_at = self.expires_at.as_deref().map(moment).transpose()?;
         Ok(Grant {
             label: self.label,
             tenants,
             scopes,
-            services: self.services.iter().map(|it| ServiceName::from(&**it)).collect(),
+            services: self
+                .services
+                .iter()
+                .map(|it| ServiceName::from(&**it))
+                .collect(),
             expires_at,
         })
     }
@@ -158,18 +174,18 @@ pub struct AuditEntryView {
     pub at: String,
     /// Who: `open`, `key:<id>`, `jwt:<subject>`, `shell` for a command on the data directory.
     pub who: String,
-    /// What kind of act.
-    pub act: String,
-    /// What it was done to.
-    pub path: String,
+    /// What kind of act: the method and the route.
+    pub action: String,
+    /// What it was done to: the path that was called.
+    pub target: String,
     /// Why, as the caller says in the header X-Reason.
-    pub why: Option<String>,
+    pub reason: Option<String>,
     /// The request, as in the log.
     pub request_id: Option<String>,
     /// More about it.
     pub detail: Option<String>,
-    /// What it was answered with; null while it is under way, or when the host died over it.
-    pub status: Option<u16>,
+    /// The HTTP status it was answered with; null while it is under way, or when the host died over it.
+    pub outcome: Option<u16>,
 }
 
 impl From<Entry> for AuditEntryView {
@@ -187,12 +203,12 @@ impl From<Entry> for AuditEntryView {
         Self {
             at: at.to_string(),
             who,
-            act,
-            path,
-            why,
+            action: act,
+            target: path,
+            reason: why,
             request_id,
             detail,
-            status,
+            outcome: status,
         }
     }
 }
