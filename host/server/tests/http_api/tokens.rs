@@ -70,10 +70,11 @@ fn list() -> Request<axum::body::Body> {
     request
 }
 
+/// The claims with one of them changed, or left out when it is null.
 fn with(mut claims: Value, name: &str, value: Value) -> Value {
-    match value {
-        Value::Null => drop(claims.as_object_mut().unwrap().remove(name)),
-        value => claims[name] = value,
+    claims[name] = value;
+    if let Value::Object(members) = &mut claims {
+        members.retain(|_, value| !value.is_null());
     }
     claims
 }
