@@ -5,6 +5,7 @@
 //! lanes, callbacks and messages are written down here a second time, from the interface alone.
 
 pub mod answer;
+pub mod author;
 pub mod client;
 pub mod host;
 pub mod lane;

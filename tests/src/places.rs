@@ -45,7 +45,8 @@ pub fn fixture(name: &str) -> PathBuf {
     present(workspace().join("tests/tests/fixtures").join(name))
 }
 
-fn target() -> PathBuf {
+/// The build folder.
+pub fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(
         || workspace().join("target"),
         |folder| workspace().join(folder),

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::Stdio;
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::io::AsyncWriteExt as _;
@@ -67,6 +68,7 @@ impl Ended {
 pub struct Run {
     command: tokio::process::Command,
     stdin: String,
+    patience: Duration,
 }
 
 impl Run {
@@ -85,6 +87,7 @@ impl Run {
         Self {
             command,
             stdin: String::new(),
+            patience: wait::PATIENCE,
         }
     }
 
@@ -99,6 +102,13 @@ impl Run {
     #[must_use]
     pub fn stdin(mut self, text: impl Into<String>) -> Self {
         self.stdin = text.into();
+        self
+    }
+
+    /// Waits as long as a compiler may take.
+    #[must_use]
+    pub fn patient(mut self) -> Self {
+        self.patience = wait::COMPILING;
         self
     }
 
@@ -117,7 +127,7 @@ impl Run {
             // A program that does not read its input has closed it.
             let _ = input.write_all(self.stdin.as_bytes()).await;
         }
-        let output = tokio::time::timeout(wait::PATIENCE, child.wait_with_output()).await;
+        let output = tokio::time::timeout(self.patience, child.wait_with_output()).await;
         let output = match output {
             Ok(Ok(output)) => output,
             Ok(Err(error)) => panic!("the program's output broke off: {error}"),

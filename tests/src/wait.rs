@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 /// How long anything may take on a busy machine before it counts as never.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+/// The same for what compiles.
+pub const COMPILING: Duration = Duration::from_secs(600);
 /// How long to rest between two looks.
 const REST: Duration = Duration::from_millis(10);
 

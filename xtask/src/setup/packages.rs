@@ -58,6 +58,21 @@ pub(super) fn install(packages: &[&str]) -> Result<()> {
     Ok(())
 }
 
+/// A Python that can download packages; Debian's own comes without that.
+pub(super) fn python() -> Result<String> {
+    let usable =
+        |name: &&str| shell::quiet(shell::program(name).args(["-m", "pip", "--version"])).is_some();
+    let names = ["python3", "python"];
+    if let Some(name) = names.iter().find(|name| usable(name)) {
+        return Ok((*name).to_owned());
+    }
+    install(&["python3-pip"])?;
+    match names.iter().find(|name| usable(name)) {
+        Some(name) => Ok((*name).to_owned()),
+        None => bail!("no python3 with pip; install one"),
+    }
+}
+
 fn there() -> bool {
     PROGRAMS.iter().all(|name| shell::find(name).is_some()) && reads_english()
 }

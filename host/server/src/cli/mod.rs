@@ -5,6 +5,7 @@ pub(crate) mod client;
 mod jobs;
 mod keys;
 mod output;
+mod plugin;
 mod registry;
 mod serve;
 mod submit;
@@ -47,6 +48,8 @@ enum Command {
     Submit(submit::Flags),
     /// Look at jobs, cancel and redrive them
     Jobs(jobs::Flags),
+    /// Make, build, check and test a step plugin; all offline
+    Plugin(plugin::Flags),
     /// Check a registry, and look after the live one
     Registry(registry::Flags),
     /// Make, list and end the keys that clients call with
@@ -137,6 +140,7 @@ pub fn main() -> ExitCode {
             Command::Worker(flags) => worker::run(flags).await,
             Command::Submit(flags) => submit::run(flags, json).await,
             Command::Jobs(flags) => jobs::run(flags, json).await,
+            Command::Plugin(flags) => plugin::run(flags, json).await,
             Command::Registry(flags) => registry::run(flags, json).await,
             Command::Keys(flags) => keys::run(flags, json).await,
             Command::Audit(flags) => audit::run(flags, json).await,
