@@ -49,8 +49,15 @@ enum Command {
     },
     /// Set up, build everything and run all tests
     Test,
-    /// Measure the release build with `lucius bench`; the results go to target/bench/results.json
-    Bench,
+    /// Measure the release build; the results go to target/bench/results.json and docs/performance.md
+    Bench {
+        /// Only compare instruction counts with the ones that are kept; exit 1 when one rose by over 5 %
+        #[arg(long, conflicts_with = "keep")]
+        check: bool,
+        /// Only count instructions, and keep the counts
+        #[arg(long)]
+        keep: bool,
+    },
     /// Simulate hosts with faults of every kind; a seed that fails is replayed by its number
     Sim {
         /// How many seeds
@@ -74,7 +81,11 @@ fn main() -> ExitCode {
         Command::Setup => setup::run(),
         Command::Demo { check, no_build } => demo::command(check, no_build),
         Command::Test => test::run(),
-        Command::Bench => bench::run(),
+        Command::Bench { check, keep } => bench::run(match (check, keep) {
+            (true, _) => bench::Aim::Check,
+            (_, true) => bench::Aim::Keep,
+            (false, false) => bench::Aim::Measure,
+        }),
         Command::Sim {
             seeds,
             from,

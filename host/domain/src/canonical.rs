@@ -70,8 +70,15 @@ fn write_object(members: &Map<String, Value>, out: &mut String) {
 }
 
 fn write_text(text: &str, out: &mut String) {
-    // serde_json's escapes are the shortest ones JSON allows.
-    out.push_str(&Value::from(text).to_string());
+    let plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
+    if text.bytes().all(plain) {
+        out.push('"');
+        out.push_str(text);
+        out.push('"');
+    } else {
+        // serde_json's escapes are the shortest ones JSON allows.
+        out.push_str(&Value::from(text).to_string());
+    }
 }
 
 /// `1.0`, `1e0` and `1` are one number. A float that holds a whole number of at most 2^53 is written as that number,
@@ -81,10 +88,16 @@ fn write_number(number: &Number, out: &mut String) {
     match number.as_f64() {
         Some(float) if number.is_f64() && float.fract() == 0.0 && float.abs() <= EXACT => {
             // In range by the guard; `+ 0.0` turns -0 into 0.
-            out.push_str(&format!("{:.0}", float + 0.0));
+            put(out, format_args!("{:.0}", float + 0.0));
         }
-        _ => out.push_str(&number.to_string()),
+        _ => put(out, format_args!("{number}")),
     }
+}
+
+fn put(out: &mut String, what: std::fmt::Arguments<'_>) {
+    use std::fmt::Write as _;
+    // A String takes whatever is written to it.
+    let _taken = out.write_fmt(what);
 }
 
 #[cfg(test)]
@@ -110,6 +123,14 @@ mod tests {
             canonical("[1.0, 1.50, 1e2, -0.0, 0.1, 12]"),
             "[1,1.5,100,0,0.1,12]"
         );
+    }
+
+    #[test]
+    fn text_is_escaped_where_json_asks_for_it_and_nowhere_else() {
+        for text in ["", "plain", "é 📄 \u{7f}", "\"", "\\", "a\nb\u{1}"] {
+            let expected = serde_json::to_string(text).expect("text is JSON");
+            assert_eq!(to_string(&Value::from(text)), expected);
+        }
     }
 
     #[test]

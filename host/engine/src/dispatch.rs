@@ -3,9 +3,14 @@
 //! A PENDING row is published, then committed as SENT. A crash in between publishes it again, with the same message
 //! id; the fence makes the second copy harmless. A commit hands the job over by a hint; a scan finds what hints
 //! missed. This host never publishes one row twice at the same time.
+//!
+//! A callback proves that its directive was sent, and its commit says so. A service that waits for work answers within
+//! milliseconds, so SENT is only committed when nothing was heard for [`Settings::sent_delay`]: most directives need
+//! no commit of their own.
+//!
+//! [`Settings::sent_delay`]: crate::Settings::sent_delay
 
-use std::collections::HashSet;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
@@ -20,6 +25,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 use crate::Engine;
 use crate::drive::{DriveError, Driven};
+use crate::outgoing::{Hold, RowKey};
 
 /// How many rows one scan of one lane takes.
 const SCAN_LIMIT: usize = 256;
@@ -36,25 +42,29 @@ pub(crate) async fn run(engine: &Arc<Engine>, hints: Option<mpsc::Receiver<Arc<J
             let engine = Arc::clone(engine);
             tokio::spawn(async move {
                 let id = job.id;
-                if let Err(error) = engine.publish(id, Some(job)).await {
+                let published = engine.publish(&job).await;
+                drop(slot);
+                if let Some(published) = published
+                    && let Err(error) = engine.record(published).await
+                {
                     tracing::warn!(jobId = %id, %error, "dispatch is left to the next scan");
                 }
-                drop(slot);
             });
         }
     };
     let by_scan = async {
         loop {
-            engine
-                .ports
-                .clock
-                .sleep(engine.settings.sweep_interval)
-                .await;
+            // First thing after a start: what was waiting when the host went down.
             for lane in engine.lanes() {
                 if let Err(error) = engine.dispatch_tick(lane).await {
                     tracing::warn!(lane = lane.number(), %error, "the outbox scan failed; it runs again");
                 }
             }
+            engine
+                .ports
+                .clock
+                .sleep(engine.settings.sweep_interval)
+                .await;
         }
     };
     futures_util::future::join(by_hint, by_scan).await;
@@ -75,7 +85,7 @@ impl Engine {
         let tried = jobs.len();
         let mut publishes: FuturesUnordered<_> = jobs
             .into_iter()
-            .map(|job| self.publish(job, None))
+            .map(|job| self.publish_waiting(job))
             .collect();
         while let Some(outcome) = publishes.next().await {
             if let Err(error) = outcome {
@@ -85,28 +95,59 @@ impl Engine {
         Ok(tried)
     }
 
-    /// Publishes the directive of a job's active attempt, and commits what the bus said.
-    async fn publish(&self, id: JobId, known: Option<Arc<Job>>) -> Result<(), DriveError> {
-        let Some(_alone) = Publishing::begin(self, id) else {
+    /// Publishes what a scan found, and commits what the bus said.
+    async fn publish_waiting(&self, id: JobId) -> Result<(), DriveError> {
+        let Some(job) = self.ports.ledger.load(id).await? else {
             return Ok(());
         };
-        let job = match known {
-            Some(job) => job,
-            None => match self.ports.ledger.load(id).await? {
-                Some(job) => job,
-                None => return Ok(()),
-            },
-        };
-        let Some((step, attempt)) = waiting(&job, self.ports.clock.now()) else {
-            return Ok(());
-        };
+        match self.publish(&job).await {
+            Some(published) => self.record(published).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Publishes the directive of a job's active attempt; nothing when none waits, or somebody else is at it.
+    async fn publish(&self, job: &Arc<Job>) -> Option<Published<'_>> {
+        let (step, attempt) = waiting(job, self.ports.clock.now())?;
         let key = attempt.key;
-        let outcome = self
-            .ports
-            .bus
-            .publish(&self.message(&job, step, attempt))
-            .await;
-        let input = move |outcome: &Result<(), bus::Error>| match outcome {
+        let hold = self.outgoing.hold(RowKey {
+            job: job.id,
+            step,
+            attempt: key.no,
+        })?;
+        let message = self.message(job, step, attempt);
+        let outcome = self.ports.bus.publish(&message).await;
+        if let Err(error) = &outcome {
+            tracing::warn!(jobId = %job.id, attempt = %key.no, %error, "publish failed");
+        }
+        Some(Published {
+            hold,
+            job: Arc::clone(job),
+            step,
+            key,
+            outcome,
+        })
+    }
+
+    /// Commits what the bus said, unless a callback has said so first.
+    async fn record(&self, published: Published<'_>) -> Result<(), DriveError> {
+        let Published {
+            hold,
+            job,
+            step,
+            key,
+            outcome,
+        } = published;
+        let delay = self.settings.sent_delay;
+        let mut known = Some(Arc::clone(&job));
+        if outcome.is_ok() && !delay.is_zero() {
+            self.ports.clock.sleep(delay).await;
+            if hold.is_over() {
+                return Ok(());
+            }
+            known = None;
+        }
+        let input = || match &outcome {
             Ok(()) => Input::Sent { step, key },
             Err(error) => Input::PublishFailed {
                 step,
@@ -115,10 +156,7 @@ impl Engine {
                 retryable: matches!(error, bus::Error::Unavailable(_)),
             },
         };
-        if let Err(error) = &outcome {
-            tracing::warn!(jobId = %id, attempt = %key.no, %error, "publish failed");
-        }
-        match self.drive(id, Some(job), || input(&outcome)).await? {
+        match self.drive(job.id, known, input).await? {
             // Rejected: a callback overtook the write of SENT, or the job was cancelled; both are fine.
             Driven::Changed(_) | Driven::Rejected(..) | Driven::NotFound => Ok(()),
         }
@@ -208,29 +246,12 @@ fn waiting(job: &Job, now: lucius_domain::time::Timestamp) -> Option<(usize, &At
     }
 }
 
-/// While it lives, nobody else on this host publishes for the job.
-struct Publishing<'a> {
-    engine: &'a Engine,
-    id: JobId,
-}
-
-impl<'a> Publishing<'a> {
-    fn begin(engine: &'a Engine, id: JobId) -> Option<Self> {
-        let first = lock(engine).insert(id);
-        // Made only when first: what is dropped here would let go of another's hold.
-        first.then(|| Self { engine, id })
-    }
-}
-
-impl Drop for Publishing<'_> {
-    fn drop(&mut self) {
-        lock(self.engine).remove(&self.id);
-    }
-}
-
-fn lock(engine: &Engine) -> MutexGuard<'_, HashSet<JobId>> {
-    engine
-        .publishing
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
+/// A directive that was brought to the bus, and what the bus said. While it lives, nobody else on this host publishes
+/// that row.
+struct Published<'a> {
+    hold: Hold<'a>,
+    job: Arc<Job>,
+    step: usize,
+    key: AttemptKey,
+    outcome: Result<(), bus::Error>,
 }

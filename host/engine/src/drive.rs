@@ -141,6 +141,7 @@ impl Engine {
     /// Tells whoever may care that a change is durable.
     pub(crate) fn announce(&self, change: &Change) {
         let job = &change.job;
+        self.outgoing.committed(change);
         let now = change.events.last().map(|Recorded { at, .. }| *at);
         let publish = change.outbox.iter().any(|row| match &row.row {
             OutboxRow::Pending { publish_at, .. } => Some(*publish_at) <= now,

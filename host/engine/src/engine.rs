@@ -1,6 +1,5 @@
 //! The engine: ports, settings and the registry put together, and the loops that move jobs along.
 
-use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -20,6 +19,7 @@ use crate::fleet::Fleet;
 use crate::gates::Gates;
 use crate::gates::fuel::Budgets;
 use crate::hints::Hints;
+use crate::outgoing::Outgoing;
 use crate::registry::{Registry, StartError};
 use crate::schema::Schemas;
 use crate::settings::Settings;
@@ -59,7 +59,7 @@ pub struct Engine {
     pub(crate) budgets: Budgets,
     pub(crate) hints: Hints,
     pub(crate) fleet: Fleet,
-    pub(crate) publishing: Mutex<HashSet<JobId>>,
+    pub(crate) outgoing: Outgoing,
     dispatch_hints: Mutex<Option<mpsc::Receiver<Arc<Job>>>>,
     draining: AtomicBool,
 }
@@ -110,7 +110,7 @@ impl Engine {
             budgets,
             hints,
             fleet,
-            publishing: Mutex::default(),
+            outgoing: Outgoing::default(),
             dispatch_hints: Mutex::new(Some(dispatch_hints)),
             draining: AtomicBool::new(false),
         }))

@@ -21,6 +21,7 @@ pub mod engine;
 pub mod fleet;
 pub mod gates;
 pub mod hints;
+mod outgoing;
 pub mod plugins;
 pub mod refusal;
 pub mod registry;

@@ -34,6 +34,9 @@ pub struct Settings {
     pub fleet: fleet::Settings,
     /// How many directives are published at once.
     pub publish_concurrency: usize,
+    /// How long a directive that the bus has taken waits for a callback before SENT is committed. A callback proves
+    /// that it was sent, so the ACK of a service that is ready saves that commit; zero commits at once.
+    pub sent_delay: Duration,
 }
 
 /// When to say no.

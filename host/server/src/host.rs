@@ -23,6 +23,8 @@ use crate::system::{SystemClock, SystemIds, random_key};
 
 /// How many directives are published at once; they share the bus's commits.
 const PUBLISH_CONCURRENCY: usize = 64;
+/// A service that waits for work has sent its ACK long before this.
+const SENT_DELAY: std::time::Duration = std::time::Duration::from_millis(25);
 
 /// A host that is ready to serve.
 pub struct Host {
@@ -157,6 +159,7 @@ impl Host {
             token_key,
             fleet: fleet::Settings::alone(host_id, address.to_string()),
             publish_concurrency: PUBLISH_CONCURRENCY,
+            sent_delay: SENT_DELAY,
         };
         let engine = Engine::open(ports, settings).await?;
         Ok(Self {

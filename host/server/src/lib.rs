@@ -9,5 +9,6 @@ pub mod config;
 pub mod host;
 pub mod http;
 pub mod sandbox;
+mod stores;
 pub mod system;
 pub mod workers;

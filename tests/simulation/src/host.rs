@@ -132,5 +132,6 @@ pub(crate) fn settings(dice: &mut Dice) -> Settings {
             "127.0.0.1:7420".to_owned(),
         ),
         publish_concurrency: 4,
+        sent_delay: Duration::ZERO, // the simulator draws how long a task pauses
     }
 }

@@ -49,6 +49,7 @@ pub(crate) struct Index {
     deadlines: BTreeSet<(Instant, u64)>,
     dirty: HashMap<u64, Change>,
     pub(crate) state: State,
+    pub(crate) written: stats::Written,
 }
 
 impl Index {
@@ -68,6 +69,7 @@ impl Index {
             deadlines: BTreeSet::new(),
             dirty: HashMap::new(),
             state: State::Open,
+            written: stats::Written::default(),
         }
     }
 
@@ -331,6 +333,7 @@ impl Index {
         stats::Stats {
             subscriptions: subscriptions.collect(),
             content_bytes: self.content_bytes,
+            written: self.written,
         }
     }
 

@@ -4,7 +4,7 @@
 //! What holds:
 //! - **What was answered is on the disk.** A send returns after the commit that holds it (`writer`); sends that
 //!   wait together share one.
-//! - **At least once.** Completes and delivery counts follow within about ten milliseconds, in a commit of their own
+//! - **At least once.** Completes and delivery counts follow within about 50 milliseconds, in a commit of their own
 //!   or somebody else's. A crash in between delivers a completed message once more, or counts a delivery less.
 //! - **A crash frees all locks.** They live in memory only (`index`), so whatever a dead process had locked is
 //!   delivered at once by its successor.

@@ -9,6 +9,17 @@ pub struct Stats {
     pub subscriptions: Vec<Subscription>,
     /// Bodies and properties held in memory, in bytes.
     pub content_bytes: usize,
+    /// What was written since the start.
+    pub written: Written,
+}
+
+/// What the writer has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Messages that were sent.
+    pub messages: u64,
+    /// Transactions, each with one sync.
+    pub transactions: u64,
 }
 
 /// One service in one lane, in messages.

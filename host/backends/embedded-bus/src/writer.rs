@@ -1,8 +1,9 @@
 //! The one thread that writes: whatever waits while it commits goes into its next commit together.
 //!
-//! A send is answered after the commit that holds it. Completes and delivery counts are not waited for: they ride
-//! along with the next commit, or make one of their own after [`LAZY`]. Losing one of them to a crash means that a
-//! message is delivered once more, or that a delivery is not counted, never that a message is lost.
+//! A send is answered after the commit that holds it. Completes and delivery counts are not waited for: they gather
+//! for [`LAZY`] and go together, with the sends of that moment or in a commit of their own. So a message that is
+//! completed soon after it was delivered is deleted and its count never written. Losing one of them to a crash means
+//! that a message is delivered once more, or that a delivery is not counted, never that a message is lost.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -17,8 +18,8 @@ use crate::message::{Content, Outgoing, Row};
 use crate::settings::Fault;
 use crate::shared::Shared;
 
-/// How long completes and counts wait for a send to take them along.
-const LAZY: Duration = Duration::from_millis(10);
+/// How long completes and counts gather.
+const LAZY: Duration = Duration::from_millis(50);
 /// How long they wait after a commit that found no room.
 const FULL_PAUSE: Duration = Duration::from_secs(1);
 /// A commit takes about this much and no more, so that the first in it does not wait for ever more others.
@@ -88,7 +89,7 @@ impl Writer {
             let due = self.flush_at.is_some_and(|at| at <= Instant::now());
             if due || batch.close || !batch.is_empty() {
                 let close = batch.close;
-                self.commit(batch);
+                self.commit(batch, due || close);
                 if close {
                     return;
                 }
@@ -149,7 +150,8 @@ impl Writer {
         loaded
     }
 
-    fn commit(&mut self, batch: Batch) {
+    /// One commit for a batch, and for what has gathered when that is `due`.
+    fn commit(&mut self, batch: Batch, due: bool) {
         let Batch {
             sends,
             takes,
@@ -157,14 +159,20 @@ impl Writer {
             bytes: _,
             close: _,
         } = batch;
-        self.flush_at = None;
         let admitted = self.admit(sends);
-        let changes = self.shared.index().take_dirty();
+        let mut changes = HashMap::new();
+        // What has gathered makes room for what did not fit.
+        if due || matches!(self.shared.index().state, State::Full(_)) {
+            self.flush_at = None;
+            changes = self.shared.index().take_dirty();
+        }
         let result = self.store(&admitted.rows, &changes, &takes, !probes.is_empty());
         let shared = Arc::clone(&self.shared);
         let mut index = shared.index();
         let result = match result {
             Ok(()) => {
+                index.written.transactions += 1;
+                index.written.messages += u64::try_from(admitted.rows.len()).unwrap_or(u64::MAX);
                 let proved_room = !admitted.rows.is_empty() || !probes.is_empty();
                 if proved_room && matches!(index.state, State::Full(_)) {
                     index.state = State::Open;

@@ -7,6 +7,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::schema::{APPLICATION_ID, LAYOUTS, OLDEST_SQLITE, VERSION};
@@ -314,6 +315,8 @@ fn make_durable(path: &Path, connection: &Connection) -> Result<(), OpenError> {
 fn tune(connection: &Connection, cache_kib: i64) -> rusqlite::Result<()> {
     connection.busy_timeout(std::time::Duration::from_millis(BUSY_MS))?;
     connection.set_prepared_statement_cache_capacity(64);
+    // Otherwise a lookup is planned anew for every value it is given, in case statistics have something to say.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.pragma_update(None, "cache_size", -cache_kib)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.pragma_update(None, "trusted_schema", false)?;

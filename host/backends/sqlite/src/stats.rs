@@ -9,6 +9,8 @@ pub struct Stats {
     pub commits: u64,
     /// Transactions, each with one sync; `commits / transactions` is what a sync serves.
     pub transactions: u64,
+    /// Rows inserted, updated and deleted.
+    pub rows: u64,
     /// Changes that were decided on another version.
     pub conflicts: u64,
     /// Transactions that failed; their callers were told that the ledger is unavailable, or their changes were
@@ -24,6 +26,7 @@ pub struct Stats {
 pub(crate) struct Counters {
     commits: AtomicU64,
     transactions: AtomicU64,
+    rows: AtomicU64,
     conflicts: AtomicU64,
     failures: AtomicU64,
     queue_depth: AtomicU64,
@@ -37,6 +40,10 @@ impl Counters {
 
     pub(crate) fn conflicted(&self) {
         self.conflicts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn wrote(&self, rows: u64) {
+        self.rows.store(rows, Ordering::Relaxed);
     }
 
     pub(crate) fn failed(&self) {
@@ -57,6 +64,7 @@ impl Counters {
         Stats {
             commits: self.commits.load(Ordering::Relaxed),
             transactions: self.transactions.load(Ordering::Relaxed),
+            rows: self.rows.load(Ordering::Relaxed),
             conflicts: self.conflicts.load(Ordering::Relaxed),
             failures: self.failures.load(Ordering::Relaxed),
             queue_depth: self.queue_depth.load(Ordering::Relaxed),

@@ -84,7 +84,9 @@ impl Writer {
                 break;
             }
             self.shared.counters.batch(batch.len(), self.queue.len());
-            if self.serve(&mut batch) == Next::Stop {
+            let next = self.serve(&mut batch);
+            self.shared.counters.wrote(self.connection.total_changes());
+            if next == Next::Stop {
                 break;
             }
         }

@@ -200,3 +200,55 @@ async fn a_host_whose_scans_overlap_publishes_each_row_once() {
     assert_eq!(stage.bus.accepted().len(), 20);
     audit_with_gates(&stage).await;
 }
+
+/// A stage whose SENT waits this many milliseconds for a callback.
+async fn patient(sent_delay_ms: u64) -> Stage {
+    Stage::with(lucius_engine::Settings {
+        sent_delay: std::time::Duration::from_millis(sent_delay_ms),
+        ..crate::stage::settings()
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_callback_that_comes_at_once_spares_the_commit_of_sent() {
+    let stage = patient(25).await;
+    let id = stage.accepted("acme", "OCR", "doc-1").await;
+    let answers = async {
+        while stage.clock.sleeps() == 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(
+            stage.dispatch().await,
+            1,
+            "the scan finds it, and it is held"
+        );
+        let directive = stage.directives().remove(0);
+        assert!(stage.ack(&directive).await.expect("it proves the arrival"));
+        stage.later(25);
+    };
+    tokio::join!(stage.dispatch(), answers);
+    assert_eq!(stage.bus.accepted().len(), 1);
+    assert_eq!(
+        stage.job(id).await.progress.version.0,
+        2,
+        "accepted, acknowledged"
+    );
+    audit_with_gates(&stage).await;
+}
+
+#[tokio::test]
+async fn sent_is_committed_when_nothing_is_heard_for_its_delay() {
+    let stage = patient(25).await;
+    let id = stage.accepted("acme", "OCR", "doc-1").await;
+    let time = async {
+        while stage.clock.sleeps() == 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(stage.step_states(id).await, ["DISPATCHING"]);
+        stage.later(25);
+    };
+    tokio::join!(stage.dispatch(), time);
+    assert_eq!(stage.step_states(id).await, ["AWAITING_ACK"]);
+    audit_with_gates(&stage).await;
+}

@@ -114,6 +114,7 @@ pub(crate) fn settings() -> Settings {
             "127.0.0.1:7420".to_owned(),
         ),
         publish_concurrency: 8,
+        sent_delay: Duration::ZERO,
     }
 }
 

@@ -1,82 +1,47 @@
-//! Workers that do nothing, as quickly as they can.
+//! Workers that do nothing, as quickly as they can, over the same HTTP bus and callbacks as any other worker.
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use lucius_domain::routing::Lane;
-use serde_json::{Value, json};
-use tokio::sync::oneshot;
+use serde::Deserialize;
 use tokio::task::JoinSet;
+use uuid::Uuid;
 
+use super::jobs::Jobs;
+use super::times::Stage;
+use super::wire::{Address, Connection, Request, path_of};
 use crate::workers::SHIPPED;
 
-/// How long a job may take before the bench gives up on it.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a receive waits on the host's side.
+const WAIT_SECONDS: u64 = 20;
+/// Workers of one service in one lane; more would only wait.
+const MAX_A_LANE: usize = 16;
 
-/// Who waits for which job, and which jobs ended before anyone waited.
-#[derive(Clone, Default)]
-pub(super) struct Completions(Arc<Mutex<HashMap<String, Waiting>>>);
-
-enum Waiting {
-    Client(oneshot::Sender<()>),
-    Ended,
-}
-
-impl Completions {
-    /// Returns once the job has ended.
-    pub(super) async fn wait(&self, job: &str) -> anyhow::Result<()> {
-        let receiver = {
-            let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(Waiting::Ended) = waiting.remove(job) {
-                return Ok(());
-            }
-            let (sender, receiver) = oneshot::channel();
-            waiting.insert(job.to_owned(), Waiting::Client(sender));
-            receiver
-        };
-        let ended = tokio::time::timeout(PATIENCE, receiver).await;
-        ended.with_context(|| format!("job {job} did not end within {PATIENCE:?}"))??;
-        Ok(())
-    }
-
-    fn ended(&self, job: &str) {
-        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match waiting.remove(job) {
-            // A client that gave up has reported so itself.
-            Some(Waiting::Client(client)) => drop(client.send(())),
-            Some(Waiting::Ended) | None => {
-                waiting.insert(job.to_owned(), Waiting::Ended);
-            }
-        }
-    }
-}
-
-/// Starts workers for every service in the lanes of these tenants. They end when the set is dropped.
+/// Starts workers for every service in the lanes of these tenants, on this thread. They end when the set is dropped.
 pub(super) fn start(
-    http: &reqwest::Client,
-    base: &str,
+    address: &Address,
     tenants: &[String],
     in_flight: usize,
-    completions: &Completions,
+    jobs: &Jobs,
 ) -> JoinSet<()> {
     let lanes: BTreeSet<Lane> = tenants.iter().map(|tenant| Lane::of(tenant)).collect();
-    let each = in_flight.div_ceil(lanes.len()).clamp(1, 16);
+    let each = in_flight.div_ceil(lanes.len()).clamp(1, MAX_A_LANE);
     let mut workers = JoinSet::new();
     for lane in lanes {
         for service in SHIPPED {
-            let head = format!(
-                "{base}/bus/{}/subscriptions/{service}/messages/head?timeout=20",
-                lane.topic()
-            );
             for _ in 0..each {
                 let worker = Worker {
-                    http: http.clone(),
-                    head: head.clone(),
-                    completions: completions.clone(),
+                    host: Connection::new(address),
+                    head: format!(
+                        "/bus/{}/subscriptions/{service}/messages/head?timeout={WAIT_SECONDS}",
+                        lane.topic()
+                    ),
+                    jobs: jobs.clone(),
                 };
-                workers.spawn(worker.run());
+                workers.spawn_local(worker.run());
             }
         }
     }
@@ -84,13 +49,38 @@ pub(super) fn start(
 }
 
 struct Worker {
-    http: reqwest::Client,
+    host: Connection,
     head: String,
-    completions: Completions,
+    jobs: Jobs,
+}
+
+/// What a worker needs of a directive.
+#[derive(Deserialize)]
+struct Directive<'a> {
+    #[serde(rename = "jobId")]
+    job_id: Uuid,
+    #[serde(rename = "stepId", borrow)]
+    step_id: Cow<'a, str>,
+    #[serde(borrow)]
+    protocol_id: Cow<'a, str>,
+    attempt_no: u32,
+    lease_id: Uuid,
+    #[serde(borrow)]
+    callback_token: Cow<'a, str>,
+    #[serde(borrow)]
+    callback_urls: Urls<'a>,
+}
+
+#[derive(Deserialize)]
+struct Urls<'a> {
+    #[serde(borrow)]
+    ack: Cow<'a, str>,
+    #[serde(borrow)]
+    result: Cow<'a, str>,
 }
 
 impl Worker {
-    async fn run(self) {
+    async fn run(mut self) {
         loop {
             if let Err(error) = self.one_message().await {
                 tracing::warn!("a bench worker failed: {error:#}");
@@ -99,71 +89,90 @@ impl Worker {
         }
     }
 
-    async fn one_message(&self) -> anyhow::Result<()> {
-        let received = self
-            .http
-            .post(&self.head)
-            .header("content-length", "0")
-            .send()
-            .await?;
-        if received.status() != 201 {
+    async fn one_message(&mut self) -> anyhow::Result<()> {
+        let received = call(&mut self.host, "POST", &self.head).await?;
+        if received.status != 201 {
+            ensure!(received.status == 204, "a receive: {}", received.status);
             return Ok(());
         }
-        let location = received
-            .headers()
-            .get("location")
-            .context("a message without Location")?;
-        let location = location.to_str()?.to_owned();
-        let directive: Value = received.json().await?;
-        self.call_back(&directive, "ack", json!({ "status": "ACKED" }))
-            .await?;
-        let done = json!({ "status": "SUCCEEDED", "artifact_refs": ["file:///bench/artifact"] });
-        self.call_back(&directive, "result", done).await?;
-        // The last step of what was asked for; the host has just made the job's end durable.
-        if is_last_step(&directive) {
-            self.completions
-                .ended(directive["jobId"].as_str().unwrap_or_default());
-        }
-        self.http.delete(location).send().await?;
+        let location = received.location.context("a message without Location")?;
+        let directive: Directive<'_> = serde_json::from_slice(&received.body)?;
+        self.jobs.directive(directive.job_id);
+        let done = r#""SUCCEEDED","artifact_refs":["file:///bench/artifact"]"#;
+        self.call_back(
+            &directive,
+            &directive.callback_urls.ack,
+            r#""ACKED""#,
+            Stage::Ack,
+        )
+        .await?;
+        self.call_back(
+            &directive,
+            &directive.callback_urls.result,
+            done,
+            Stage::Result,
+        )
+        .await?;
+        self.jobs
+            .stepped(directive.job_id, is_last_step(&directive));
+        let completed = call(&mut self.host, "DELETE", &location).await?;
+        ensure!(completed.status == 200, "a complete: {}", completed.status);
         Ok(())
     }
 
     async fn call_back(
-        &self,
-        directive: &Value,
-        kind: &str,
-        mut body: Value,
+        &mut self,
+        directive: &Directive<'_>,
+        url: &str,
+        status: &str,
+        stage: Stage,
     ) -> anyhow::Result<()> {
-        for member in ["jobId", "stepId", "attempt_no", "lease_id"] {
-            body[member] = directive[member].clone();
-        }
-        body["timestamp"] = "2026-01-01T00:00:00Z".into();
-        let url = directive["callback_urls"][kind]
-            .as_str()
-            .context("a directive without callback_urls")?;
-        let token = directive["callback_token"].as_str().unwrap_or_default();
-        let answer = self
-            .http
-            .post(url)
-            .bearer_auth(token)
-            .json(&body)
-            .send()
-            .await?;
-        anyhow::ensure!(
-            answer.status().is_success(),
-            "{kind} was answered {}",
-            answer.status()
+        let Directive {
+            job_id,
+            step_id,
+            attempt_no,
+            lease_id,
+            ..
+        } = directive;
+        let body = format!(
+            r#"{{"jobId":"{job_id}","stepId":"{step_id}","attempt_no":{attempt_no},"lease_id":"{lease_id}","timestamp":"2026-01-01T00:00:00Z","status":{status}}}"#
+        );
+        let begun = Instant::now();
+        let request = Request {
+            method: "POST",
+            path: path_of(url),
+            bearer: Some(&directive.callback_token),
+            body: body.as_bytes(),
+        };
+        let answer = self.host.call(request).await?;
+        self.jobs.record(stage, begun.elapsed());
+        ensure!(
+            answer.status == 200,
+            "{} was answered {}: {}",
+            path_of(url),
+            answer.status,
+            String::from_utf8_lossy(&answer.body)
         );
         Ok(())
     }
 }
 
+async fn call(
+    host: &mut Connection,
+    method: &'static str,
+    path: &str,
+) -> anyhow::Result<super::wire::Answer> {
+    host.call(Request {
+        method,
+        path,
+        bearer: None,
+        body: &[],
+    })
+    .await
+}
+
 /// Whether the directive's step is the last one of its protocol; shipped protocol ids name their steps in order.
-fn is_last_step(directive: &Value) -> bool {
-    let step = directive["stepId"].as_str().unwrap_or_default();
-    let protocol = directive["protocol_id"].as_str().unwrap_or_default();
-    protocol
-        .split('.')
-        .next()
-        .is_some_and(|names| names.ends_with(step))
+fn is_last_step(directive: &Directive<'_>) -> bool {
+    let names = directive.protocol_id.split('.').next();
+    names.is_some_and(|names| names.ends_with(&*directive.step_id))
 }

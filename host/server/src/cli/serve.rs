@@ -10,6 +10,7 @@ use super::{Failure, output, start_log, usage};
 use crate::config::Config;
 use crate::host::Host;
 use crate::http;
+use crate::stores::Stores;
 use crate::workers;
 
 /// How long requests under way may take once the host is told to stop.
@@ -129,6 +130,12 @@ async fn run(host: Host, stop: CancellationToken) -> Result<(), Failure> {
         ..http::Settings::default()
     };
     let api = http::Api::new(Arc::clone(&engine), Some(host.bus.router()), settings);
+    let stores = Stores {
+        ledger: Arc::clone(&host.ledger),
+        bus: Arc::clone(&host.bus),
+    };
+    api.metrics()
+        .register(|registry| registry.register_collector(Box::new(stores)));
     http::serve(host.listener, api, signalled).await;
     moving.abort();
     Ok(())

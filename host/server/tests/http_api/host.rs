@@ -133,6 +133,7 @@ impl Host {
                 "127.0.0.1:7420".to_owned(),
             ),
             publish_concurrency: 4,
+            sent_delay: std::time::Duration::ZERO,
         };
         let engine = Engine::open(ports, pipeline).await.unwrap();
         let head = "/{topic}/subscriptions/{sub}/messages/head";

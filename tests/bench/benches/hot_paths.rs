@@ -1,0 +1,42 @@
+//! How long each piece takes: `cargo bench -p lucius-bench`.
+
+#![allow(missing_docs, reason = "criterion's macros make undocumented items")]
+
+use std::path::Path;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use lucius_bench::{Bus, Ledger, Plugin};
+
+fn memory(criterion: &mut Criterion) {
+    for piece in ["decide", "canonical", "encode"] {
+        // Many at a time, so that what is made once a run does not show.
+        criterion.bench_function(&format!("{piece} x100"), |bencher| {
+            bencher.iter(|| lucius_bench::run(piece, 100).expect("the piece runs"));
+        });
+    }
+}
+
+fn disk(criterion: &mut Criterion) {
+    let folder = tempfile::tempdir().expect("there is room for a temporary folder");
+    let mut ledger = Ledger::open(folder.path()).expect("an empty folder");
+    criterion.bench_function("ledger: 10 commits", |bencher| {
+        bencher.iter(|| ledger.job())
+    });
+    let mut bus = Bus::open(folder.path()).expect("an empty folder");
+    criterion.bench_function("bus: send, receive, complete", |bencher| {
+        bencher.iter(|| bus.message());
+    });
+}
+
+fn plugin(criterion: &mut Criterion) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let component = std::fs::read_dir(root.join("registry/components"))
+        .ok()
+        .and_then(|files| files.flatten().map(|file| file.path()).min())
+        .expect("there are components: cargo xtask plugins");
+    let plugin = Plugin::admit(&component).expect("it is let in");
+    criterion.bench_function("plugin call", |bencher| bencher.iter(|| plugin.call()));
+}
+
+criterion_group!(benches, memory, disk, plugin);
+criterion_main!(benches);

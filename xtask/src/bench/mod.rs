@@ -1,0 +1,93 @@
+//! Measures the release build: the whole table of goals in one go, one results file, and the document made of it.
+//!
+//! Nothing is asserted about time: a number says something only beside the machine it was taken on, so that is
+//! recorded too. What does not depend on the machine, instructions a piece of work, can be checked; see [`counts`].
+
+mod cases;
+mod counts;
+mod document;
+mod goals;
+mod pieces;
+mod plot;
+
+use std::fs;
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use crate::{plugins, setup, shell};
+
+/// What `cargo xtask bench` is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Aim {
+    /// Measure everything and write it down.
+    Measure,
+    /// Compare the instruction counts with the ones that are kept.
+    Check,
+    /// Keep the instruction counts as they are now.
+    Keep,
+}
+
+pub(crate) fn run(aim: Aim) -> Result<()> {
+    setup::run()?;
+    plugins::run()?;
+    build()?;
+    match aim {
+        Aim::Check => counts::check(),
+        Aim::Keep => counts::keep(),
+        Aim::Measure => measure(),
+    }
+}
+
+fn build() -> Result<()> {
+    shell::run(&mut shell::cargo(&[
+        "build",
+        "--release",
+        "--workspace",
+        "--bin",
+        "lucius",
+        "--bin",
+        "lucius-bench",
+        "--example",
+        "grow",
+    ]))
+}
+
+fn measure() -> Result<()> {
+    let cases = cases::run()?;
+    let results = json!({
+        "machine": machine(),
+        "cases": cases,
+        "pieces": pieces::run()?,
+        "instructions": counts::take()?,
+    });
+    let folder = shell::target().join("bench");
+    fs::create_dir_all(&folder)?;
+    let file = folder.join("results.json");
+    fs::write(&file, serde_json::to_string_pretty(&results)?)?;
+    document::write(&results)?;
+    println!("\n{}", goals::table(&results));
+    println!(
+        "\nall numbers are in {}, the document is docs/performance.md",
+        shell::short(&file)
+    );
+    Ok(())
+}
+
+/// What the numbers were taken on.
+fn machine() -> Value {
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let read = |file: &str| fs::read_to_string(file).unwrap_or_default();
+    let field = |text: &str, name: &str| {
+        let line = text.lines().find(|line| line.starts_with(name));
+        let value = line.and_then(|line| line.split_once(':'));
+        value.map(|(_, value)| value.trim().to_owned())
+    };
+    json!({
+        "cores": cores,
+        "processor": field(&read("/proc/cpuinfo"), "model name"),
+        "memory": field(&read("/proc/meminfo"), "MemTotal"),
+        "system": format!("{} {}", std::env::consts::OS, read("/proc/sys/kernel/osrelease").trim()),
+        "load_before": read("/proc/loadavg").split(' ').next(),
+    })
+}
