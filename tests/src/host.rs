@@ -11,6 +11,7 @@ use std::time::Instant;
 use tempfile::TempDir;
 
 use crate::client::Client;
+use crate::disk::Disk;
 use crate::worker::Worker;
 use crate::{places, wait};
 
@@ -20,6 +21,7 @@ pub struct Setup {
     verb: &'static str,
     registry: PathBuf,
     settings: Vec<(String, String)>,
+    disk: Option<Arc<Disk>>,
 }
 
 impl Setup {
@@ -29,6 +31,7 @@ impl Setup {
             verb: "serve",
             registry: places::registry(),
             settings: Vec::new(),
+            disk: None,
         }
     }
 
@@ -54,6 +57,13 @@ impl Setup {
     pub fn with(mut self, name: &str, value: impl ToString) -> Self {
         self.settings
             .push((format!("LUCIUS_{name}"), value.to_string()));
+        self
+    }
+
+    /// Keeps its data on a disk that fails when the test says so.
+    #[must_use]
+    pub fn disk(mut self, disk: &Arc<Disk>) -> Self {
+        self.disk = Some(Arc::clone(disk));
         self
     }
 
@@ -95,6 +105,9 @@ impl Setup {
             command.env_remove(name);
         }
         command.envs(self.settings.iter().map(|(name, value)| (name, value)));
+        if let Some(disk) = &self.disk {
+            command.envs(disk.surroundings(&data(folder)));
+        }
         command
     }
 }
@@ -117,6 +130,11 @@ impl Host {
     /// The folder that it runs in; its data is below.
     pub fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// The folder of its data.
+    pub fn data(&self) -> PathBuf {
+        data(self.folder.path())
     }
 
     /// A client of its own connections.
@@ -157,6 +175,35 @@ impl Host {
         let again = async || Process::start(setup, folder, &listen).await.ok();
         let process = wait::until("the host on its old address", again).await;
         self.process = process;
+    }
+
+    /// Starts it again as [`Host::start_again`]; why not, when it does not become ready.
+    ///
+    /// # Errors
+    /// What it said on its way out.
+    pub async fn try_start_again(&mut self) -> Result<(), String> {
+        self.process.kill();
+        let listen = self.url().trim_start_matches("http://").to_owned();
+        self.process = Process::start(&self.setup, self.folder.path(), &listen).await?;
+        Ok(())
+    }
+
+    /// Waits for its end, which something else brings about.
+    pub async fn ended(&mut self) -> ExitStatus {
+        self.process.ended().await
+    }
+
+    /// True while it has not ended.
+    pub fn is_alive(&mut self) -> bool {
+        self.process
+            .child
+            .try_wait()
+            .is_ok_and(|ended| ended.is_none())
+    }
+
+    /// SIGTERM, without waiting for what it does.
+    pub fn ask_to_end(&self) {
+        signal("-TERM", self.process.child.id());
     }
 
     /// SIGKILL, then a start on the same data.
@@ -216,6 +263,13 @@ fn signal(name: &str, pid: u32) {
 
 fn log(folder: &Path) -> PathBuf {
     folder.join("host.log")
+}
+
+fn data(folder: &Path) -> PathBuf {
+    let folder = folder.canonicalize();
+    folder
+        .unwrap_or_else(|error| panic!("the host's folder is gone: {error}"))
+        .join("data")
 }
 
 /// A child process that is killed when it is dropped.

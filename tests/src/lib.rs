@@ -7,6 +7,8 @@
 pub mod answer;
 pub mod author;
 pub mod client;
+pub mod disk;
+pub mod history;
 pub mod host;
 pub mod lane;
 pub mod orders;

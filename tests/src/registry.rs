@@ -17,6 +17,36 @@ pub struct Copied {
     pub manifest: Value,
 }
 
+/// A registry without plugins: a step is routed as its protocol declares, and a host starts at once.
+///
+/// Each protocol is its request type and the names of its steps.
+///
+/// # Panics
+/// There is no room for it.
+pub fn plain(protocols: &[(&str, &[&str])]) -> TempDir {
+    let protocols: Vec<Value> = protocols
+        .iter()
+        .map(|(request_type, steps)| {
+            let steps = steps.iter().map(|id| {
+                serde_json::json!({ "step_id": id, "step_type": id.to_uppercase(), "service": format!("plain-{id}") })
+            });
+            serde_json::json!({
+                "protocol_id": format!("{}.v1", request_type.to_lowercase()),
+                "request_types": [request_type],
+                "steps": steps.collect::<Vec<_>>(),
+            })
+        })
+        .collect();
+    let manifest =
+        serde_json::json!({ "schema_version": "v1", "protocols": protocols, "plugins": [] });
+    let write = || {
+        let folder = TempDir::new()?;
+        fs::write(folder.path().join("registry.json"), manifest.to_string())?;
+        std::io::Result::Ok(folder)
+    };
+    write().unwrap_or_else(|error| panic!("no registry: {error}"))
+}
+
 impl Copied {
     /// A copy of the registry as it was built.
     ///

@@ -15,6 +15,7 @@ mod bench;
 mod check;
 mod component;
 mod demo;
+mod docs;
 mod plugins;
 mod registry;
 mod setup;
@@ -70,6 +71,12 @@ enum Command {
         #[arg(long)]
         mutation: Option<String>,
     },
+    /// Write the documents that are drawn from the code: the state model's tables and diagrams, the OpenAPI document
+    Docs {
+        /// Only look whether they are up to date; exit 1 when they are not
+        #[arg(long)]
+        check: bool,
+    },
     /// Check the structure: imports one way, file lengths, links, manifests
     Check,
     /// Build the plugins as components and write registry/registry.json
@@ -91,6 +98,7 @@ fn main() -> ExitCode {
             from,
             mutation,
         } => sim::run(seeds, from, mutation.as_deref()),
+        Command::Docs { check } => docs::run(check),
         Command::Check => check::run(),
         Command::Plugins => plugins::run(),
     };

@@ -75,6 +75,8 @@ pub enum Event {
         attempt_no: AttemptNo,
         /// When the lease ends.
         lease_expires_at: Timestamp,
+        /// The end of the last lease that the attempt can get.
+        ends_by: Timestamp,
     },
     /// The service is still at work; the lease runs anew.
     LeaseRenewed {

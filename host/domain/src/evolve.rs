@@ -1,6 +1,7 @@
 //! `(job, event) -> job`: the only place that changes a job. It asks no questions: an event has happened, and
 //! [`crate::decide`] has seen to it that it may.
 
+use crate::contract::Progress;
 use crate::event::{Event, Recorded};
 use crate::id::AttemptKey;
 use crate::job::{Attempt, Decided, Job, Migration, Phase, Status};
@@ -95,18 +96,15 @@ pub fn evolve(job: &mut Job, recorded: &Recorded) {
         Event::Acked {
             step,
             lease_expires_at,
+            ends_by,
             ..
-        } => {
-            in_progress(job, *step, *lease_expires_at, None);
-        }
+        } => acked(job, *step, *lease_expires_at, *ends_by),
         Event::LeaseRenewed {
             step,
             lease_expires_at,
             progress,
             ..
-        } => {
-            in_progress(job, *step, *lease_expires_at, progress.clone());
-        }
+        } => renewed(job, *step, *lease_expires_at, progress.as_ref()),
         Event::ResultReceived {
             step,
             report,
@@ -238,29 +236,36 @@ fn attempt_created(job: &mut Job, index: usize, attempt: &Attempt, at: Timestamp
     }
 }
 
-fn in_progress(
-    job: &mut Job,
-    index: usize,
-    lease_expires_at: Timestamp,
-    news: Option<crate::contract::Progress>,
-) {
-    let earlier = match job.progress.steps.get(index).map(|step| &step.phase) {
-        Some(Phase::InProgress { progress, .. }) => progress.clone(),
-        _ => None,
-    };
+fn acked(job: &mut Job, index: usize, lease_expires_at: Timestamp, ends_by: Timestamp) {
     if let Some(attempt) = take_attempt(job, index) {
-        let progress = news.or(earlier);
         enter(
             job,
             index,
             Phase::InProgress {
                 attempt,
                 lease_expires_at,
-                progress,
+                ends_by,
+                progress: None,
             },
         );
     }
     begun(job);
+}
+
+/// A heartbeat that says nothing of its progress leaves what the last one said.
+fn renewed(job: &mut Job, index: usize, until: Timestamp, news: Option<&Progress>) {
+    if let Some(step) = job.progress.steps.get_mut(index)
+        && let Phase::InProgress {
+            lease_expires_at,
+            progress,
+            ..
+        } = &mut step.phase
+    {
+        *lease_expires_at = until;
+        if let Some(news) = news {
+            *progress = Some(news.clone());
+        }
+    }
 }
 
 fn begun(job: &mut Job) {

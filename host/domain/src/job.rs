@@ -301,6 +301,8 @@ pub enum Phase {
         attempt: Attempt,
         /// When the lease ends.
         lease_expires_at: Timestamp,
+        /// No heartbeat moves the end of the lease beyond this.
+        ends_by: Timestamp,
         /// What the last heartbeat said.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         progress: Option<Progress>,

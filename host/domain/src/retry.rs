@@ -12,6 +12,9 @@ pub struct Timing {
     pub ack_ms: u64,
     /// How long an execution lease lasts; each heartbeat renews it.
     pub lease_ms: u64,
+    /// How long one attempt may run from its first sign of life, however often it heartbeats. A lease that is longer
+    /// wins.
+    pub deadline_ms: u64,
     /// How many attempts a step may have; a redrive gives a fresh budget.
     pub max_attempts: u32,
     /// The waits before attempts 2, 3, 4 ...; the last one serves for all that follow.
@@ -25,6 +28,7 @@ impl Default for Timing {
         Self {
             ack_ms: 30_000,
             lease_ms: 15 * 60_000,
+            deadline_ms: 24 * 60 * 60_000,
             max_attempts: 3,
             retry_backoff_ms: vec![60_000, 5 * 60_000, 15 * 60_000],
             dispatch_backoff_ms: vec![30_000, 2 * 60_000, 10 * 60_000],

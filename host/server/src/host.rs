@@ -223,9 +223,15 @@ fn check(config: &Config) -> Result<(), StartError> {
     if timing.max_attempts == 0 {
         return setting("timing.max_attempts is 0, so nothing could ever run: set at least 1");
     }
-    if timing.sweep_interval_ms == 0 || timing.ack_timeout_ms == 0 || timing.lease_ms == 0 {
+    let waits = [
+        timing.sweep_interval_ms,
+        timing.ack_timeout_ms,
+        timing.lease_ms,
+        timing.attempt_deadline_ms,
+    ];
+    if waits.contains(&0) {
         return setting(
-            "timing: sweep_interval_ms, ack_timeout_ms and lease_ms must be at least 1",
+            "timing: sweep_interval_ms, ack_timeout_ms, lease_ms and attempt_deadline_ms must be at least 1",
         );
     }
     if config.refs.schemes.is_empty() {

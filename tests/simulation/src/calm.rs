@@ -80,7 +80,7 @@ impl Run {
         let retry = ms(longest(&timing.retry_backoff_ms)).max(LONGEST_WAIT_MS);
         let present = [
             ms(timing.ack_ms).max(LONGEST_WAIT_MS),
-            ms(timing.lease_ms).max(LONGEST_WAIT_MS),
+            ms(timing.lease_ms.max(timing.deadline_ms)).max(LONGEST_WAIT_MS),
             ms(longest(&timing.dispatch_backoff_ms)),
             retry,
         ];

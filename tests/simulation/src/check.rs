@@ -330,12 +330,24 @@ fn one_event(
                 format!("a second ACK counted for attempt {attempt_no}")
             })?;
         }
+        Event::LeaseRenewed {
+            step,
+            lease_expires_at,
+            ..
+        } => {
+            let phase = job.progress.steps.get(*step).map(|step| &step.phase);
+            let bounded = matches!(phase, Some(Phase::InProgress { ends_by, .. }) if lease_expires_at <= ends_by);
+            ensure(bounded, "I3", || {
+                format!(
+                    "a heartbeat moved the lease to {lease_expires_at}, beyond the attempt's deadline"
+                )
+            })?;
+        }
         Event::Accepted
         | Event::Decided { .. }
         | Event::DecisionDeferred { .. }
         | Event::StepSkipped { .. }
         | Event::PublishFailed { .. }
-        | Event::LeaseRenewed { .. }
         | Event::StepSucceeded { .. }
         | Event::RetryScheduled { .. }
         | Event::StepFailed { .. }

@@ -41,6 +41,7 @@ pub(crate) fn forge(world: &World, mut change: Change) -> Change {
                 add(&mut change, Event::CancelRequested);
             }
         }
+        Mutation::BeatForEver => beat_for_ever(&mut change),
         Mutation::RetryAfterCancel => {
             if let Some(before) = before {
                 retry_after_cancel(&mut change, &before);
@@ -151,6 +152,31 @@ fn sent_before_publish(change: &mut Change) {
         for it in &mut change.outbox {
             it.row = OutboxRow::Sent;
         }
+    }
+}
+
+fn beat_for_ever(change: &mut Change) {
+    const LONGER_MS: u64 = 60_000;
+    let mut renewed = None;
+    for recorded in &mut change.events {
+        if let Event::LeaseRenewed {
+            step,
+            lease_expires_at,
+            ..
+        } = &mut recorded.event
+        {
+            *lease_expires_at = lease_expires_at.plus_ms(LONGER_MS);
+            renewed = Some(*step);
+        }
+    }
+    let steps = &mut Arc::make_mut(&mut change.job).progress.steps;
+    if let Some(Phase::InProgress {
+        lease_expires_at, ..
+    }) = renewed
+        .and_then(|step| steps.get_mut(step))
+        .map(|step| &mut step.phase)
+    {
+        *lease_expires_at = lease_expires_at.plus_ms(LONGER_MS);
     }
 }
 

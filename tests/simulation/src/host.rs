@@ -98,9 +98,11 @@ pub(crate) fn ports(world: &Arc<World>, source: &Arc<SimSource>, host: usize) ->
 /// The waits of a run; the longest of each kind is a few seconds, so that faults and waits meet.
 pub(crate) fn timing(dice: &mut Dice) -> Timing {
     let mut ms = |from, to| u64::try_from(dice.between(from, to)).unwrap_or(1);
+    let (ack_ms, lease_ms) = (ms(500, 4_000), ms(1_000, 8_000));
     Timing {
-        ack_ms: ms(500, 4_000),
-        lease_ms: ms(1_000, 8_000),
+        ack_ms,
+        lease_ms,
+        deadline_ms: 2 * lease_ms,
         max_attempts: u32::try_from(ms(1, 4)).unwrap_or(1),
         retry_backoff_ms: vec![ms(0, 1_000), ms(500, 2_000), ms(1_000, 4_000)],
         dispatch_backoff_ms: vec![ms(0, 1_000), ms(500, 2_000), ms(1_000, 4_000)],

@@ -65,6 +65,8 @@ mutations! {
     RetryAfterCancel = "retry-after-cancel" caught by "I9";
     /// A RESULT with the right attempt number counts whatever lease it names.
     ForgetFence = "forget-fence" caught by "I11" | "I19";
+    /// A heartbeat moves the end of a lease beyond the attempt's deadline.
+    BeatForEver = "beat-for-ever" caught by "I3";
     /// A fourth attempt is made where three are allowed.
     BudgetNeverEnds = "budget-never-ends" caught by "I13";
 }

@@ -94,6 +94,24 @@ impl Callback {
     }
 }
 
+/// What a service says that is at work for ever.
+const STUBBORN: &[(i64, CallbackKind, Outcome)] = {
+    const fn beat(ms: i64) -> (i64, CallbackKind, Outcome) {
+        (ms, CallbackKind::Heartbeat, Outcome::Done)
+    }
+    &[
+        beat(100),
+        beat(900),
+        beat(2_500),
+        beat(5_000),
+        beat(9_000),
+        beat(13_000),
+        beat(17_000),
+        beat(21_000),
+        beat(HORIZON_MS),
+    ]
+};
+
 /// A service has received a directive: puts into the queue what it will say.
 pub(crate) fn receive(state: &mut State, directive: &Arc<Directive>) {
     use CallbackKind::{Ack, Heartbeat, Result};
@@ -101,7 +119,7 @@ pub(crate) fn receive(state: &mut State, directive: &Arc<Directive>) {
     let short = state.dice.between(1, 400);
     let long = state.dice.between(short, 3_000);
     let very_long = state.dice.between(long, HORIZON_MS);
-    let plan = if state.calm { 15 } else { state.dice.below(30) };
+    let plan = if state.calm { 29 } else { state.dice.below(30) };
     let words: &[(i64, CallbackKind, Outcome)] = match plan {
         0..3 => &[],
         3..5 => &[(short, Ack, Done)],
@@ -122,6 +140,7 @@ pub(crate) fn receive(state: &mut State, directive: &Arc<Directive>) {
             (short + 1, Ack, Done),
             (very_long, Ack, Done),
         ],
+        15 if !state.calm => STUBBORN,
         _ => &[
             (short, Ack, Done),
             (long, Heartbeat, Done),

@@ -12,6 +12,8 @@ use crate::time::Timestamp;
 const ACK_TIMEOUT: &str = "ACK_TIMEOUT";
 /// The lease is over.
 const LEASE_EXPIRED: &str = "LEASE_EXPIRED";
+/// The attempt ran as long as one may, and only ever said that it is still at work.
+const ATTEMPT_DEADLINE: &str = "ATTEMPT_DEADLINE";
 /// Publishing failed as often as it may.
 const DISPATCH_EXHAUSTED: &str = "DISPATCH_EXHAUSTED";
 /// The bus will never take the directive.
@@ -65,7 +67,7 @@ pub(super) fn publish_failed(
     }
 }
 
-/// The first sign of life starts the lease. It proves that the directive arrived, also when it overtakes the write
+/// The first sign of life starts the lease and the time that the attempt has in all. It proves that the directive arrived, also when it overtakes the write
 /// of SENT.
 pub(super) fn ack(
     job: &Job,
@@ -74,7 +76,13 @@ pub(super) fn ack(
     now: Timestamp,
 ) -> Result<Vec<Event>, Rejection> {
     let (attempt, phase) = current_attempt(job, step, key)?;
-    let lease_expires_at = now.plus_ms(attempt.lease_ms);
+    let longest_ms = job.spec.steps[step].timing.deadline_ms;
+    let acked = Event::Acked {
+        step,
+        attempt_no: key.no,
+        lease_expires_at: now.plus_ms(attempt.lease_ms),
+        ends_by: now.plus_ms(longest_ms.max(attempt.lease_ms)),
+    };
     match phase {
         Phase::Dispatching { .. } => Ok(vec![
             Event::DirectiveSent {
@@ -82,17 +90,9 @@ pub(super) fn ack(
                 attempt_no: key.no,
                 ack_due: now,
             },
-            Event::Acked {
-                step,
-                attempt_no: key.no,
-                lease_expires_at,
-            },
+            acked,
         ]),
-        Phase::AwaitingAck { .. } => Ok(vec![Event::Acked {
-            step,
-            attempt_no: key.no,
-            lease_expires_at,
-        }]),
+        Phase::AwaitingAck { .. } => Ok(vec![acked]),
         Phase::InProgress { .. } => Err(Rejection::Ignored(IgnoreReason::Repeated)),
         Phase::Settling { .. }
         | Phase::Pending
@@ -104,7 +104,8 @@ pub(super) fn ack(
     }
 }
 
-/// A heartbeat renews the lease; as a first sign of life it is an ACK too.
+/// A heartbeat renews the lease, but never beyond the attempt's deadline: a worker that only ever beats would hold its
+/// job for good. As a first sign of life it is an ACK too.
 pub(super) fn heartbeat(
     job: &Job,
     step: usize,
@@ -113,18 +114,18 @@ pub(super) fn heartbeat(
     now: Timestamp,
 ) -> Result<Vec<Event>, Rejection> {
     let (attempt, phase) = current_attempt(job, step, key)?;
-    let lease_expires_at = now.plus_ms(attempt.lease_ms);
-    let renewed = Event::LeaseRenewed {
+    let lease_ends = now.plus_ms(attempt.lease_ms);
+    let renewed = |lease_expires_at| Event::LeaseRenewed {
         step,
         attempt_no: key.no,
         lease_expires_at,
         progress,
     };
     match phase {
-        Phase::InProgress { .. } => Ok(vec![renewed]),
+        Phase::InProgress { ends_by, .. } => Ok(vec![renewed(lease_ends.min(*ends_by))]),
         Phase::Dispatching { .. } | Phase::AwaitingAck { .. } => {
             let mut events = ack(job, step, key, now)?;
-            events.push(renewed);
+            events.push(renewed(lease_ends));
             Ok(events)
         }
         Phase::Settling { .. }
@@ -227,16 +228,17 @@ pub(super) fn lease_overdue(job: &Job, now: Timestamp) -> Result<Vec<Event>, Rej
         Phase::InProgress {
             attempt,
             lease_expires_at,
+            ends_by,
             ..
         } if *lease_expires_at <= now => {
-            let message = format!("no heartbeat or RESULT within {} ms", attempt.lease_ms);
-            Ok(attempt_lost(
-                job,
-                step,
-                attempt,
-                Failure::new(LEASE_EXPIRED, message),
-                now,
-            ))
+            let failure = if lease_expires_at < ends_by {
+                let message = format!("no heartbeat or RESULT within {} ms", attempt.lease_ms);
+                Failure::new(LEASE_EXPIRED, message)
+            } else {
+                let message = "no RESULT in the longest time that an attempt may take";
+                Failure::new(ATTEMPT_DEADLINE, message)
+            };
+            Ok(attempt_lost(job, step, attempt, failure, now))
         }
         Phase::InProgress { .. }
         | Phase::Pending

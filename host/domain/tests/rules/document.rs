@@ -102,6 +102,7 @@ fn the_document_lists_every_state_of_an_outbox_row_and_every_code_of_the_host() 
     let codes = [
         "ACK_TIMEOUT",
         "LEASE_EXPIRED",
+        "ATTEMPT_DEADLINE",
         "DISPATCH_EXHAUSTED",
         "DISPATCH_REFUSED",
         "PLUGIN_FAULT",

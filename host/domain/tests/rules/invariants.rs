@@ -26,13 +26,9 @@ impl History {
     pub(crate) fn commit(&mut self, before: &Job, change: &Change) {
         let after = &change.job;
         self.versions_and_numbers_have_no_gaps(before, change);
-        terminal_states_stay(before, change);
-        one_step_is_active(after);
-        status_fits_the_steps(after);
+        follows(before, change);
         self.attempts_only_advance(before, change);
         self.outbox_follows_the_job(before, change);
-        assert_eq!(after.due().is_none(), after.progress.status.is_terminal());
-        assert!(after.progress.notes <= MAX_NOTES);
         self.events.extend(change.events.iter().cloned());
         self.trail_is_the_job(after);
     }
@@ -76,9 +72,6 @@ impl History {
                 assert!(redriven || !before.progress.status.is_terminal());
                 assert_ne!(before.progress.status, Status::Cancelling);
             }
-        }
-        for (spec, step) in change.job.spec.steps.iter().zip(&change.job.progress.steps) {
-            assert!(step.attempts_in_budget() <= spec.timing.max_attempts);
         }
     }
 
@@ -204,6 +197,31 @@ fn terminal_states_stay(before: &Job, change: &Change) {
             assert_eq!(was.phase, is.phase, "a step that is over changes");
         }
     }
+}
+
+/// What holds of a job by itself, whatever brought it there.
+pub(crate) fn holds(job: &Job) {
+    one_step_is_active(job);
+    status_fits_the_steps(job);
+    assert_eq!(job.due().is_none(), job.progress.status.is_terminal());
+    assert!(job.progress.notes <= MAX_NOTES);
+    for (spec, step) in job.spec.steps.iter().zip(&job.progress.steps) {
+        assert!(step.attempts_in_budget() <= spec.timing.max_attempts);
+    }
+}
+
+/// What holds between a job and what one commit makes of it.
+pub(crate) fn follows(before: &Job, change: &Change) {
+    assert_eq!(change.expected, before.progress.version);
+    assert_eq!(change.job.progress.version, Version(change.expected.0 + 1));
+    terminal_states_stay(before, change);
+    let mut folded = before.clone();
+    for recorded in &change.events {
+        evolve(&mut folded, recorded);
+    }
+    folded.progress.version = change.job.progress.version;
+    assert_eq!(folded, *change.job);
+    holds(&change.job);
 }
 
 fn one_step_is_active(job: &Job) {

@@ -4,8 +4,11 @@
 
 mod callbacks;
 mod decisions;
+mod diagram;
 mod document;
+mod explore;
 mod invariants;
+mod model;
 mod random;
 mod stage;
 mod table;

@@ -92,6 +92,7 @@ fn timing() -> Timing {
     Timing {
         ack_ms: 30_000,
         lease_ms: 60_000,
+        deadline_ms: 90_000,
         max_attempts: 3,
         retry_backoff_ms: vec![0, 20_000],
         dispatch_backoff_ms: vec![5_000, 10_000],

@@ -102,6 +102,63 @@ fn a_lease_lasts_15_minutes_and_its_end_costs_an_attempt() {
 }
 
 #[test]
+fn f23_a_worker_that_beats_for_ever_loses_its_attempt_at_the_deadline() {
+    let timing = Timing {
+        lease_ms: 60_000,
+        deadline_ms: 150_000,
+        max_attempts: 2,
+        ..Timing::default()
+    };
+    let mut play = Play::with_timing(1, &timing);
+    for ended in [&["retry_scheduled"][..], &["step_failed", "job_failed"]] {
+        play.begin_work();
+        for (passes_ms, left_ms) in [
+            (0, 60_000),
+            (50_000, 60_000),
+            (50_000, 50_000),
+            (40_000, 10_000),
+        ] {
+            play.later(passes_ms);
+            assert_eq!(play.bring(play.beat()), ["lease_renewed"]);
+            assert_eq!(play.wait_ms(), left_ms, "no lease ends after the deadline");
+            assert_eq!(play.refused(Input::LeaseOverdue), Rejection::NotWaiting);
+        }
+        assert_eq!(play.until_due().bring(Input::LeaseOverdue), ended);
+        play.later(60_000);
+    }
+    assert_eq!(code(&play.job), "ATTEMPT_DEADLINE");
+}
+
+#[test]
+fn f23_a_result_still_counts_until_the_deadline_was_acted_upon() {
+    let timing = Timing {
+        deadline_ms: 900_000,
+        ..Timing::default()
+    };
+    let mut play = Play::with_timing(1, &timing);
+    play.begin_work();
+    play.later(900_000);
+    assert_eq!(play.bring(play.beat()), ["lease_renewed"]);
+    assert_eq!(play.wait_ms(), 0, "and buys no time");
+    play.end_work(Says::Done);
+    assert_eq!(play.state(), "SUCCEEDED");
+}
+
+#[test]
+fn f23_a_lease_that_is_longer_than_the_deadline_is_granted_once() {
+    let timing = Timing {
+        deadline_ms: 1,
+        ..Timing::default()
+    };
+    let mut play = Play::with_timing(1, &timing);
+    play.begin_work();
+    assert_eq!(play.wait_ms(), 900_000);
+    play.later(60_000);
+    play.bring(play.beat());
+    assert_eq!(play.wait_ms(), 840_000);
+}
+
+#[test]
 fn the_next_attempt_is_not_routed_before_its_time() {
     let mut play = Play::new(1);
     play.begin_work();

@@ -83,6 +83,9 @@ pub struct Timeouts {
     /// The lease, in seconds.
     #[serde(default)]
     pub lease_seconds: Option<f64>,
+    /// How long one attempt may run, in seconds.
+    #[serde(default)]
+    pub deadline_seconds: Option<f64>,
 }
 
 /// How often to try.

@@ -115,6 +115,9 @@ fn apply(overrides: &Overrides, timing: &mut Timing) {
     if let Some(seconds) = timeout_overrides.lease_seconds {
         timing.lease_ms = milliseconds(seconds);
     }
+    if let Some(seconds) = timeout_overrides.deadline_seconds {
+        timing.deadline_ms = milliseconds(seconds);
+    }
     if let Some(max_attempts) = retry_overrides.max_attempts {
         timing.max_attempts = max_attempts;
     }

@@ -114,6 +114,8 @@ pub struct Timing {
     pub ack_timeout_ms: u64,
     /// How long a lease lasts.
     pub lease_ms: u64,
+    /// How long one attempt may run, however often it heartbeats.
+    pub attempt_deadline_ms: u64,
     /// Attempts a step may have.
     pub max_attempts: u32,
     /// The waits between failed publishes.
@@ -129,6 +131,7 @@ impl Default for Timing {
         let JobTiming {
             ack_ms,
             lease_ms,
+            deadline_ms,
             max_attempts,
             retry_backoff_ms,
             dispatch_backoff_ms,
@@ -136,6 +139,7 @@ impl Default for Timing {
         Self {
             ack_timeout_ms: ack_ms,
             lease_ms,
+            attempt_deadline_ms: deadline_ms,
             max_attempts,
             dispatch_backoff_ms,
             retry_backoff_ms,
@@ -150,6 +154,7 @@ impl Timing {
         JobTiming {
             ack_ms: self.ack_timeout_ms,
             lease_ms: self.lease_ms,
+            deadline_ms: self.attempt_deadline_ms,
             max_attempts: self.max_attempts,
             retry_backoff_ms: self.retry_backoff_ms.clone(),
             dispatch_backoff_ms: self.dispatch_backoff_ms.clone(),

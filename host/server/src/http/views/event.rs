@@ -104,11 +104,13 @@ fn details(event: &Event) -> (Option<AttemptNo>, Value) {
         Event::Acked {
             attempt_no,
             lease_expires_at,
+            ends_by,
             ..
-        } => (
-            Some(*attempt_no),
-            json!({ "lease_expires_at": time(lease_expires_at) }),
-        ),
+        } => {
+            let details =
+                json!({ "lease_expires_at": time(lease_expires_at), "ends_by": time(ends_by) });
+            (Some(*attempt_no), details)
+        }
         Event::LeaseRenewed {
             attempt_no,
             lease_expires_at,

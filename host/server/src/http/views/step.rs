@@ -92,6 +92,9 @@ pub struct StepView {
     /// When the lease ends; null but for a service at work.
     #[schema(format = DateTime)]
     pub lease_expires_at: Option<String>,
+    /// When the active attempt has failed at the latest, however often it heartbeats.
+    #[schema(format = DateTime)]
+    pub attempt_ends_by: Option<String>,
     /// What the last heartbeat said.
     pub progress: Option<ProgressView>,
     /// Who decides about it; null when it is routed as declared.
@@ -130,6 +133,7 @@ pub struct StepView {
 struct PhaseDetails<'a> {
     attempt: Option<&'a Attempt>,
     lease_expires_at: Option<Timestamp>,
+    ends_by: Option<Timestamp>,
     progress: Option<&'a Progress>,
     skip_reason: Option<&'a String>,
     next_attempt_at: Option<Timestamp>,
@@ -156,9 +160,11 @@ impl<'a> PhaseDetails<'a> {
             Phase::InProgress {
                 attempt,
                 lease_expires_at,
+                ends_by,
                 progress,
             } => Self {
                 lease_expires_at: Some(*lease_expires_at),
+                ends_by: Some(*ends_by),
                 progress: progress.as_ref(),
                 ..sent(attempt)
             },
@@ -194,6 +200,7 @@ impl StepView {
             attempt_no: step.attempts.0,
             max_attempts: spec.timing.max_attempts,
             lease_expires_at: details.lease_expires_at.as_ref().map(Timestamp::to_string),
+            attempt_ends_by: details.ends_by.as_ref().map(Timestamp::to_string),
             progress: details.progress.map(Into::into),
             plugin: job.plugin(index).map(Into::into),
             lane,

@@ -1,0 +1,1 @@
+//! Files that something else has changed.

@@ -1,0 +1,44 @@
+//! The power is cut: whatever was not synced is gone, and every answer is still true.
+
+use std::sync::Arc;
+
+use lucius_tests::disk::Disk;
+use lucius_tests::history::History;
+
+use crate::crowd::Crowd;
+use crate::one_job::{Visitor, registry, setup};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f8_a_power_cut_under_load_leaves_every_answer_true() {
+    let (disk, registry) = (Arc::new(Disk::that_can_lose_power()), registry());
+    let mut host = setup(&registry).disk(&disk).start().await;
+    let crowd = Crowd::on(&host);
+    for _ in 0..3 {
+        crowd.accepts(40).await;
+        host.kill();
+        disk.cut_power(&host.data());
+        host.start_again().await;
+    }
+    crowd.settle(&host).await;
+}
+
+#[tokio::test]
+async fn f8_without_syncs_a_power_cut_does_lose_what_was_accepted() {
+    // What shows that the test above would notice.
+    let (disk, registry) = (Arc::new(Disk::that_can_lose_power()), registry());
+    let mut host = setup(&registry).disk(&disk).start().await;
+    disk.lie_about_syncs(true);
+    let history = History::default();
+    let job = Visitor::of(&host, &history)
+        .submit("lost")
+        .await
+        .expect("the host is there");
+    host.kill();
+    disk.cut_power(&host.data());
+    disk.lie_about_syncs(false);
+    host.start_again().await;
+    host.client()
+        .get(&format!("/v1/jobs/{job}"))
+        .await
+        .expect(404);
+}
