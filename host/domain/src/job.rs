@@ -116,7 +116,11 @@ pub struct Job {
 }
 
 /// The part of a job that changes.
+///
+/// What a later version adds to it is refused when it is read, not dropped: this version would write the job back
+/// without it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct JobProgress {
     /// The version in the ledger; 0 before the job is created.
     pub version: Version,
@@ -208,6 +212,7 @@ impl Status {
 
 /// A step as the ledger has it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Step {
     /// Where it stands.
     pub phase: Phase,
@@ -267,7 +272,7 @@ impl Step {
 
 /// Where a step stands. The public names are fewer, see [`Step::state_name`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "phase", rename_all = "snake_case")]
+#[serde(tag = "phase", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Phase {
     /// Its turn has not come.
     Pending,
@@ -333,6 +338,7 @@ pub enum Phase {
 
 /// One attempt of a step, as it was routed; never recomputed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Attempt {
     /// Number and fence.
     pub key: AttemptKey,
@@ -349,6 +355,7 @@ pub struct Attempt {
 
 /// An attempt that a RESULT decided.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Decided {
     /// Which attempt.
     pub key: AttemptKey,

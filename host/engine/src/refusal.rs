@@ -135,6 +135,11 @@ pub enum Refusal {
     /// It is more than this ledger takes; nothing was written.
     #[error("{0}: send less")]
     TooLarge(String),
+    /// What is stored of the job is damaged, or from another version. It is left as it is.
+    #[error(
+        "what the ledger holds of it cannot be understood and is left as it is: tell the operator, whose log says what is wrong"
+    )]
+    NotUnderstood(#[source] ledger::Error),
     /// The host is stopping.
     #[error("the host is stopping: try again, another one will answer")]
     Draining,
@@ -183,6 +188,7 @@ impl Refusal {
             Self::PluginFault { .. } => "PLUGIN_FAULT",
             Self::LedgerUnavailable(_) => "LEDGER_UNAVAILABLE",
             Self::TooLarge(_) => "TOO_LARGE",
+            Self::NotUnderstood(_) => "LEDGER_CORRUPT",
             Self::Draining => "DRAINING",
             Self::JobNotFound => "JOB_NOT_FOUND",
             Self::JobTerminal(_) => "JOB_TERMINAL",
@@ -213,6 +219,7 @@ impl Refusal {
             | Self::PluginFault { .. }
             | Self::LedgerUnavailable(_)
             | Self::TooLarge(_)
+            | Self::NotUnderstood(_)
             | Self::Draining
             | Self::JobNotFound
             | Self::JobTerminal(_)
@@ -230,9 +237,8 @@ impl From<ledger::Error> for Refusal {
     fn from(error: ledger::Error) -> Self {
         match error {
             ledger::Error::TooLarge(_) => Self::TooLarge(error.to_string()),
-            ledger::Error::Unavailable(_) | ledger::Error::Corrupt(_) => {
-                Self::LedgerUnavailable(error)
-            }
+            ledger::Error::Unavailable(_) => Self::LedgerUnavailable(error),
+            ledger::Error::Corrupt(_) => Self::NotUnderstood(error),
         }
     }
 }

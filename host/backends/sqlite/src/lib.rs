@@ -23,6 +23,7 @@ mod records;
 mod row;
 mod schema;
 mod stats;
+mod wal;
 mod write;
 mod writer;
 

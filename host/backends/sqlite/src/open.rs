@@ -15,6 +15,9 @@ use crate::schema::{APPLICATION_ID, LAYOUTS, OLDEST_SQLITE, VERSION};
 const FILE: &str = "ledger.db";
 const LOCK: &str = "ledger.lock";
 
+/// The largest file that is checked from end to end at every start, which takes about a second for so much.
+const CHECKED_BYTES: u64 = 128 * 1_024 * 1_024;
+
 /// How long a reader waits for a lock of SQLite's own; with one process none is held for long.
 const BUSY_MS: u64 = 5_000;
 
@@ -167,11 +170,13 @@ impl Place {
             self.create()?;
         }
         check_beginning(&path)?;
+        crate::wal::check(&path)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection =
             Connection::open_with_flags(&path, flags).map_err(|error| understand(&path, error))?;
         let layout = check_owner(&path, &connection)?;
         make_durable(&path, &connection)?;
+        check_whole(&path, &connection)?;
         if layout < LAYOUTS.len() {
             apply_layouts(&connection, layout).map_err(|error| understand(&path, error))?;
             tracing::info!(path = %path.display(), from = layout, to = VERSION, "the ledger's layout was brought up to date");
@@ -278,6 +283,35 @@ fn check_owner(path: &Path, connection: &Connection) -> Result<usize, OpenError>
             })
         }
     }
+}
+
+/// Refuses a file whose pages, rows and indexes do not fit together. What is inside a row has sums of its own.
+fn check_whole(path: &Path, connection: &Connection) -> Result<(), OpenError> {
+    let size = std::fs::metadata(path).map_err(|source| OpenError::Io {
+        path: path.to_owned(),
+        source,
+    })?;
+    if size.len() > CHECKED_BYTES {
+        tracing::warn!(
+            path = %path.display(), bytes = size.len(),
+            "the ledger is too large to be checked at every start: stop the host and run \
+             \"PRAGMA integrity_check\" on it with sqlite3 from time to time"
+        );
+        return Ok(());
+    }
+    let check = || {
+        connection.query_row("PRAGMA integrity_check(1)", [], |row| {
+            row.get::<_, String>(0)
+        })
+    };
+    let found = check().map_err(|error| understand(path, error))?;
+    if found == "ok" {
+        return Ok(());
+    }
+    Err(OpenError::Damaged {
+        path: path.to_owned(),
+        detail: found.lines().last().unwrap_or_default().to_owned(),
+    })
 }
 
 /// Sets what durability rests on, and believes only what is read back.

@@ -124,6 +124,19 @@ pub(crate) fn job_id(row: &Row<'_>, column: usize) -> Result<JobId, ReadError> {
     Ok(JobId(Uuid::from_bytes(row.get(column)?)))
 }
 
+/// Begins the sum at the end of a JSON column; no JSON text ends like this.
+const SUM: &str = "\n#";
+
+/// What was stored as JSON with a sum; `None` when it is not what was written. SQLite would not notice a bit that has
+/// flipped within a text. A text without a sum is from before there were any.
+fn summed(text: &str) -> Option<&str> {
+    let Some((json, sum)) = text.rsplit_once(SUM) else {
+        return Some(text);
+    };
+    let sum = u32::from_str_radix(sum, 16).ok()?;
+    (crc32fast::hash(json.as_bytes()) == sum).then_some(json)
+}
+
 /// A JSON column.
 pub(crate) fn parse<T: serde::de::DeserializeOwned>(
     row: &Row<'_>,
@@ -134,14 +147,12 @@ pub(crate) fn parse<T: serde::de::DeserializeOwned>(
         .get_ref(column)?
         .as_str()
         .map_err(rusqlite::Error::from)?;
-    serde_json::from_str(text).map_err(|error| {
-        let name = row
-            .as_ref()
-            .column_name(column)
-            .unwrap_or("a column")
-            .to_owned();
-        ReadError::NotUnderstood(format!("{name} of job {job}: {error}"))
-    })
+    let not_understood = |why: &dyn std::fmt::Display| {
+        let name = row.as_ref().column_name(column).unwrap_or("a column");
+        ReadError::NotUnderstood(format!("{name} of job {job}: {why}"))
+    };
+    let json = summed(text).ok_or_else(|| not_understood(&"its checksum is wrong"))?;
+    serde_json::from_str(json).map_err(|error| not_understood(&error))
 }
 
 /// The columns of a generation.
@@ -184,5 +195,12 @@ pub(crate) fn number(value: u64) -> Result<i64, Error> {
 }
 
 fn json(value: &impl serde::Serialize) -> Result<String, Error> {
-    serde_json::to_string(value).map_err(|error| Error::Corrupt(error.to_string()))
+    use std::fmt::Write as _;
+
+    let mut text =
+        serde_json::to_string(value).map_err(|error| Error::Corrupt(error.to_string()))?;
+    let sum = crc32fast::hash(text.as_bytes());
+    // Writing to a text cannot fail.
+    let _always = write!(text, "{SUM}{sum:08x}");
+    Ok(text)
 }

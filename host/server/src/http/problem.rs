@@ -219,6 +219,7 @@ fn answer(refusal: &Refusal) -> (StatusCode, Option<Duration>) {
         | Refusal::Draining
         | Refusal::Contended => (StatusCode::SERVICE_UNAVAILABLE, None),
         Refusal::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, None),
+        Refusal::NotUnderstood(_) => (StatusCode::INTERNAL_SERVER_ERROR, None),
         Refusal::JobNotFound => (StatusCode::NOT_FOUND, None),
         Refusal::TokenMissing => (StatusCode::UNAUTHORIZED, None),
         Refusal::TokenRefused => (StatusCode::FORBIDDEN, None),
@@ -231,6 +232,10 @@ fn detail(refusal: &Refusal) -> String {
         Refusal::PluginFault { plugin, fault } => {
             tracing::warn!(%plugin, %fault, "a command was refused, since a plugin broke down");
             format!("plugin {plugin} broke down: try again later, or tell the operator")
+        }
+        Refusal::NotUnderstood(error) => {
+            tracing::error!(%error, "a row was left alone");
+            refusal.to_string()
         }
         Refusal::LedgerUnavailable(error) => {
             tracing::error!(%error, "the ledger did not answer a request");
