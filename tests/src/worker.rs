@@ -128,7 +128,8 @@ impl Worker {
             .client
             .request(Method::POST, &format!("{head}?timeout={seconds}"));
         let answer = self.client.try_send(request).await?;
-        if answer.status == 204 {
+        // 503: the host is about to end.
+        if matches!(answer.status, 204 | 503) {
             return Ok(None);
         }
         let answer = answer.expect(201);

@@ -8,7 +8,7 @@ use lucius_tests::shared::host_for;
 use serde_json::{Value, json};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn i5_of_a_hundred_equal_commands_at_once_one_job_comes() {
+async fn i5_of_a_thousand_equal_commands_at_once_one_job_comes() {
     let mut host = host_for(1).await;
     let tenant = host.tenant("crowd");
     let client = host.client();
@@ -20,7 +20,7 @@ async fn i5_of_a_hundred_equal_commands_at_once_one_job_comes() {
     .enumerate()
     {
         let mut calls = tokio::task::JoinSet::new();
-        for _ in 0..100 {
+        for _ in 0..1_000 {
             let (client, order) = (client.clone(), order.clone());
             calls.spawn(async move { client.post("/v1/commands", &order).await });
         }

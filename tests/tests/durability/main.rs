@@ -10,4 +10,5 @@ mod damage;
 mod load;
 mod one_job;
 mod power;
+mod promises;
 mod room;

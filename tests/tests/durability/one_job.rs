@@ -57,6 +57,9 @@ impl<'a> Visitor<'a> {
         let answer = self
             .call(Method::POST, "/v1/commands", Some(&command))
             .await?;
+        if answer.status == 503 {
+            return Err(Gone); // it is about to end
+        }
         assert_eq!(answer.status, 202, "{}", answer.text);
         let job = answer.body["jobId"].as_str().unwrap_or_default().to_owned();
         self.history.accepted(&command, &job);
@@ -110,6 +113,9 @@ impl<'a> Visitor<'a> {
             .bearer_auth(delivery.token())
             .json(body);
         let answer = self.client.try_send(request).await.map_err(|_| Gone)?;
+        if answer.status == 503 {
+            return Err(Gone); // it is about to end
+        }
         assert!(matches!(answer.status, 200 | 409), "{}", answer.text);
         Ok(answer.body["applied"] == true)
     }

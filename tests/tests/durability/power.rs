@@ -17,7 +17,9 @@ async fn f8_a_power_cut_under_load_leaves_every_answer_true() {
         crowd.accepts(40).await;
         host.kill();
         disk.cut_power(&host.data());
-        host.start_again().await;
+        host.try_start_again()
+            .await
+            .expect("what survives is a ledger");
     }
     crowd.settle(&host).await;
 }

@@ -174,9 +174,12 @@ impl Place {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection =
             Connection::open_with_flags(&path, flags).map_err(|error| understand(&path, error))?;
+        // Closing would fold the WAL into a file that is about to be refused.
+        leave_alone(&connection, true).map_err(|error| understand(&path, error))?;
         let layout = check_owner(&path, &connection)?;
         make_durable(&path, &connection)?;
         check_whole(&path, &connection)?;
+        leave_alone(&connection, false).map_err(|error| understand(&path, error))?;
         if layout < LAYOUTS.len() {
             apply_layouts(&connection, layout).map_err(|error| understand(&path, error))?;
             tracing::info!(path = %path.display(), from = layout, to = VERSION, "the ledger's layout was brought up to date");
@@ -255,6 +258,12 @@ fn apply_layouts(connection: &Connection, present: usize) -> rusqlite::Result<()
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", VERSION)?;
     transaction.commit()
+}
+
+/// Whether closing the connection leaves the WAL as it is.
+fn leave_alone(connection: &Connection, leave: bool) -> rusqlite::Result<()> {
+    let setting = rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+    connection.set_db_config(setting, leave).map(drop)
 }
 
 /// Refuses what is not a ledger, or not one this version understands. Returns how many layouts it has.

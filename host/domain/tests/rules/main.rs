@@ -9,6 +9,7 @@ mod document;
 mod explore;
 mod invariants;
 mod model;
+mod properties;
 mod random;
 mod stage;
 mod table;

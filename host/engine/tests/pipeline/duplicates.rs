@@ -74,10 +74,10 @@ async fn a_key_is_its_tenants_own_and_belongs_to_one_command() {
 }
 
 #[tokio::test]
-async fn a_hundred_of_the_same_at_once_are_one_job() {
+async fn i5_a_thousand_of_the_same_at_once_are_one_job() {
     let stage = Stage::new().await;
     let same = command("acme", THREE, "doc-1");
-    let answers = join_all((0..100).map(|_| stage.submit(&same))).await;
+    let answers = join_all((0..1_000).map(|_| stage.submit(&same))).await;
     let answers: Vec<_> = answers
         .into_iter()
         .map(|it| it.expect("accepted"))

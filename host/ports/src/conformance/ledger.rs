@@ -38,6 +38,7 @@ macro_rules! ledger_conformance {
             history: [
                 a_commit_on_another_version_changes_nothing,
                 one_of_many_commits_on_a_version_wins,
+                fifty_writers_on_one_job_make_one_order,
                 a_commit_to_an_unknown_job_is_a_conflict,
                 many_jobs_commit_side_by_side,
                 events_have_no_gaps_and_page_by_number,

@@ -138,6 +138,10 @@ async fn run(host: Host, stop: CancellationToken) -> Result<(), Failure> {
         .register(|registry| registry.register_collector(Box::new(stores)));
     http::serve(host.listener, api, signalled).await;
     moving.abort();
+    // Its end, also when it is only that it was aborted.
+    let _ended = moving.await;
+    // Folds the WAL into the file, so that what is left is one file to copy.
+    host.ledger.close().await;
     Ok(())
 }
 

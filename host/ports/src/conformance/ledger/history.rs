@@ -73,6 +73,41 @@ pub async fn one_of_many_commits_on_a_version_wins(ledger: Arc<dyn Ledger>) {
     assert_eq!(job.progress.version, Version(6));
 }
 
+/// Fifty writers who load, decide and commit until they get through: each gets through once, in one order.
+pub async fn fifty_writers_on_one_job_make_one_order(ledger: Arc<dyn Ledger>) {
+    const WRITERS: u32 = 50;
+    let play = Play::on(Arc::clone(&ledger));
+    let id = play.create(&Draft::default()).await.id;
+    let mut writers = JoinSet::new();
+    for writer in 0..WRITERS {
+        let ledger = Arc::clone(&ledger);
+        writers.spawn(async move {
+            loop {
+                let job = ledger.load(id).await.expect("the ledger works");
+                let job = job.expect("it is there");
+                let now = START.plus_ms(writer.into());
+                let change = change(&job, now, &[Move::Note], writer.into());
+                let change = change.expect("a note is always kept");
+                if ledger.commit(change).await.expect("the ledger works") == Committed::Done {
+                    return now;
+                }
+            }
+        });
+    }
+    let mut wrote = writers.join_all().await;
+    wrote.sort_unstable();
+    let job = play.check(id).await;
+    assert_eq!(job.progress.version, Version(u64::from(WRITERS) + 1));
+    let events = ledger.events(id, 1, usize::MAX).await;
+    let mut kept: Vec<Timestamp> = events
+        .expect("the ledger works")
+        .iter()
+        .map(|event| event.at)
+        .collect();
+    kept.sort_unstable();
+    assert_eq!(kept, wrote, "each writer's own line, once");
+}
+
 /// There is no version to replace.
 pub async fn a_commit_to_an_unknown_job_is_a_conflict(ledger: Arc<dyn Ledger>) {
     let play = Play::on(ledger);
