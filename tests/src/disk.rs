@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -185,7 +185,11 @@ impl Disk {
         let survives = self.folder.path().join("survives");
         let swap = || -> io::Result<()> {
             fs::remove_dir_all(data)?;
-            copy(&survives, data)
+            copy(&survives, data)?;
+            // The files are new ones now, and all there is of them is on the disk.
+            fs::remove_dir_all(&survives)?;
+            fs::create_dir_all(survives.join(".content"))?;
+            keep(data, &survives, &survives.join(".content"))
         };
         swap().unwrap_or_else(|error| panic!("no power cut: {error}"));
     }
@@ -214,6 +218,23 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
             fs::copy(&path, to.join(name))?;
         } else if name != ".content" {
             copy(&path, &to.join(name))?;
+        }
+    }
+    Ok(())
+}
+
+/// Notes the files below a folder as synced, each content under the number of its inode.
+fn keep(from: &Path, to: &Path, contents: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let (name, about) = (entry.file_name(), entry.metadata()?);
+        if about.is_dir() {
+            keep(&entry.path(), &to.join(name), contents)?;
+        } else {
+            let content = contents.join(about.ino().to_string());
+            fs::copy(entry.path(), &content)?;
+            symlink(content, to.join(name))?;
         }
     }
     Ok(())

@@ -246,7 +246,7 @@ impl Story {
             step.clone(),
             event["attempt_no"].as_u64().unwrap_or_default(),
         );
-        let after_the_end = matches!(kind, "callback_ignored" | "redriven");
+        let after_the_end = matches!(kind, "callback_ignored" | "redriven" | "migrated");
         assert!(
             self.ended.is_none() || after_the_end,
             "I1: {event} after the job was {:?}",

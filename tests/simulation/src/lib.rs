@@ -30,6 +30,7 @@ mod ledger;
 mod mutation;
 mod plugins;
 mod ports;
+mod rules;
 mod run;
 mod tasks;
 mod worker;

@@ -228,6 +228,10 @@ fn settings() -> Settings {
         callback_base: "http://127.0.0.1:7420/".to_owned(),
         workspace_ref: "file:///workspace/".to_owned(),
         token_key: [7; 32],
+        fleet: lucius_engine::fleet::Settings::alone(
+            lucius_engine::fleet::HostId("host".to_owned()),
+            "127.0.0.1:7420".to_owned(),
+        ),
         publish_concurrency: 4,
     }
 }

@@ -110,7 +110,12 @@ async fn f7_a_flipped_bit_in_a_database_file_is_refused_or_not_served() {
                     assert!(line.contains(name), "{place}: {line}");
                     assert!(line.contains(": ") && line.len() < 500, "{place}: {line}");
                     let left = fs::read(data.join(name)).expect("it is there");
-                    assert!(left == bytes, "{place}: the file was changed");
+                    // The bus counts its starts in its file before it reads the messages.
+                    if name == "ledger.db" {
+                        assert!(left == bytes, "{place}: the file was changed");
+                    }
+                    let again = refusal(&mut host).await;
+                    assert!(again.is_some(), "{place}: it was repaired in silence");
                 }
                 None => serves_only_what_is_true(&host, &jobs, &place).await,
             }

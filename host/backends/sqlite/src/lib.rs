@@ -24,6 +24,7 @@ mod row;
 mod schema;
 mod stats;
 mod wal;
+mod whole;
 mod write;
 mod writer;
 

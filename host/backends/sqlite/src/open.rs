@@ -15,9 +15,6 @@ use crate::schema::{APPLICATION_ID, LAYOUTS, OLDEST_SQLITE, VERSION};
 const FILE: &str = "ledger.db";
 const LOCK: &str = "ledger.lock";
 
-/// The largest file that is checked from end to end at every start, which takes about a second for so much.
-const CHECKED_BYTES: u64 = 128 * 1_024 * 1_024;
-
 /// How long a reader waits for a lock of SQLite's own; with one process none is held for long.
 const BUSY_MS: u64 = 5_000;
 
@@ -178,7 +175,7 @@ impl Place {
         leave_alone(&connection, true).map_err(|error| understand(&path, error))?;
         let layout = check_owner(&path, &connection)?;
         make_durable(&path, &connection)?;
-        check_whole(&path, &connection)?;
+        crate::whole::check(&path, &connection)?;
         leave_alone(&connection, false).map_err(|error| understand(&path, error))?;
         if layout < LAYOUTS.len() {
             apply_layouts(&connection, layout).map_err(|error| understand(&path, error))?;
@@ -294,35 +291,6 @@ fn check_owner(path: &Path, connection: &Connection) -> Result<usize, OpenError>
     }
 }
 
-/// Refuses a file whose pages, rows and indexes do not fit together. What is inside a row has sums of its own.
-fn check_whole(path: &Path, connection: &Connection) -> Result<(), OpenError> {
-    let size = std::fs::metadata(path).map_err(|source| OpenError::Io {
-        path: path.to_owned(),
-        source,
-    })?;
-    if size.len() > CHECKED_BYTES {
-        tracing::warn!(
-            path = %path.display(), bytes = size.len(),
-            "the ledger is too large to be checked at every start: stop the host and run \
-             \"PRAGMA integrity_check\" on it with sqlite3 from time to time"
-        );
-        return Ok(());
-    }
-    let check = || {
-        connection.query_row("PRAGMA integrity_check(1)", [], |row| {
-            row.get::<_, String>(0)
-        })
-    };
-    let found = check().map_err(|error| understand(path, error))?;
-    if found == "ok" {
-        return Ok(());
-    }
-    Err(OpenError::Damaged {
-        path: path.to_owned(),
-        detail: found.lines().last().unwrap_or_default().to_owned(),
-    })
-}
-
 /// Sets what durability rests on, and believes only what is read back.
 fn make_durable(path: &Path, connection: &Connection) -> Result<(), OpenError> {
     let set = || {
@@ -368,7 +336,7 @@ fn tune(connection: &Connection, cache_kib: i64) -> rusqlite::Result<()> {
     connection.pragma_update(None, "journal_size_limit", 64 * 1_024 * 1_024)
 }
 
-fn understand(path: &Path, error: rusqlite::Error) -> OpenError {
+pub(crate) fn understand(path: &Path, error: rusqlite::Error) -> OpenError {
     let (path, detail) = (path.to_owned(), error.to_string());
     match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {

@@ -226,6 +226,7 @@ fn reason(rejection: Rejection) -> &'static str {
         Rejection::NotFailed => "*rejected: the job has not failed*",
         Rejection::Cancelling => "*rejected: the job is being cancelled*",
         Rejection::NotWaiting => "*rejected: not waiting for this*",
+        Rejection::SameGeneration => "*rejected: the job has that generation*",
         Rejection::NotesFull => "*rejected: the record is full*",
     }
 }

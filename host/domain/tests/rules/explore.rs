@@ -13,7 +13,7 @@ use lucius_domain::retry::Timing;
 use lucius_domain::transition::Transition;
 use uuid::Uuid;
 
-use crate::stage::{Play, START, Says, failure, fault, forged, result_of, settle, skip};
+use crate::stage::{Play, START, Says, failure, fault, forged, migrate, result_of, settle, skip};
 
 /// How many attempts a job has before it is redriven no more, so that the search ends.
 const ENOUGH_ATTEMPTS: u32 = 4;
@@ -117,7 +117,8 @@ fn shape(job: &Job) -> String {
             )
         })
         .collect();
-    format!("{}{steps:?}", job.progress.status.name())
+    let (status, generation) = (job.progress.status.name(), job.generation());
+    format!("{status}{generation:?}{steps:?}")
 }
 
 /// The lease of an attempt; each attempt is made once, so this names it.
@@ -192,6 +193,7 @@ fn inputs(job: &Job) -> Vec<(&'static str, Input)> {
         ("no ACK in time", Input::AckOverdue),
         ("the lease ends", Input::LeaseOverdue),
         ("cancel", Input::Cancel),
+        ("another registry generation", migrate(2)),
     ];
     if job.attempts_total() < ENOUGH_ATTEMPTS {
         inputs.push(("redrive", Input::Redrive));

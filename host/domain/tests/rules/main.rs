@@ -15,3 +15,4 @@ mod stage;
 mod table;
 mod verbs;
 mod waits;
+mod world;

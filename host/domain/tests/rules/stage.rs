@@ -317,7 +317,6 @@ pub(crate) fn note(reason: IgnoreReason) -> Input {
     Input::Note { event }
 }
 
-/// The key of an attempt that never was.
 /// To a generation whose plugins have the generation's number as their version.
 pub(crate) fn migrate(generation: u64) -> Input {
     let plugin = Some(Pin {
@@ -331,6 +330,7 @@ pub(crate) fn migrate(generation: u64) -> Input {
     }
 }
 
+/// The key of an attempt that never was.
 pub(crate) fn forged() -> AttemptKey {
     let (no, lease_id) = (AttemptNo(1), LeaseId(Uuid::from_u128(0xbad)));
     AttemptKey { no, lease_id }
