@@ -157,9 +157,9 @@ impl World {
         match self.job.due() {
             Some((DueKind::Decision, _)) => worlds.push(loaded(Deed::Answer)),
             Some((DueKind::Dispatch, _)) => worlds.push(loaded(Deed::Publish)),
-            Some((DueKind::Ack, _)) => worlds.extend(self.early(Deed::AckOverdue, &busy, &loaded)),
+            Some((DueKind::Ack, _)) => worlds.extend(self.early(Deed::AckOverdue, busy, loaded)),
             Some((DueKind::Lease, _)) => {
-                worlds.extend(self.early(Deed::LeaseOverdue, &busy, &loaded))
+                worlds.extend(self.early(Deed::LeaseOverdue, busy, loaded))
             }
             None => {}
         }
