@@ -6,7 +6,7 @@
 
 import assert from "node:assert/strict";
 import { createRequire } from "node:module";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -17,9 +17,17 @@ const require = createRequire(join(modules, "package.json"));
 const { chromium } = require("playwright-core");
 const axe = readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
 
+/** Playwright wants a path, people say a name. */
+function findOnPath(name) {
+  if (name.includes("/")) return name;
+  const found = process.env.PATH.split(":").map((folder) => join(folder, name)).find((path) => existsSync(path));
+  assert.ok(found, `${name} is not on PATH: run cargo xtask setup`);
+  return found;
+}
+
 const profile = mkdtempSync(join(tmpdir(), "lucius-console-"));
 const context = await chromium.launchPersistentContext(profile, {
-  executablePath: browserPath,
+  executablePath: findOnPath(browserPath),
   viewport: { width: 1200, height: 900 },
   colorScheme: "light",
   args: ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",

@@ -35,6 +35,19 @@ pub fn models() -> PathBuf {
     target().join("models")
 }
 
+/// The script that drives the console, and the folder with what it needs.
+///
+/// # Panics
+/// One of them is not there; the text says how to bring it.
+pub fn browser() -> (PathBuf, PathBuf) {
+    let modules = target().join("tools/browser");
+    present(modules.join("node_modules/playwright-core/package.json"));
+    (
+        present(workspace().join("tests/browser/console.mjs")),
+        modules,
+    )
+}
+
 /// A document that the OCR tests keep.
 pub fn document(name: &str) -> PathBuf {
     present(workspace().join("platform/tests/fixtures").join(name))

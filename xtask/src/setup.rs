@@ -5,8 +5,10 @@
 //! command to run by hand is printed. Running it again costs a few file look-ups.
 
 mod azurite;
+mod browser;
 mod componentize;
 mod model;
+mod npm;
 mod packages;
 
 use anyhow::{Result, bail};
@@ -25,6 +27,7 @@ pub(crate) fn run() -> Result<()> {
         ("azurite", azurite::bring),
         ("javascript", componentize::javascript),
         ("python", componentize::python),
+        ("browser", browser::bring),
     ] {
         match bring() {
             Ok(Outcome::There(place)) => say(name, &format!("already there: {place}")),

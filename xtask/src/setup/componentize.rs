@@ -10,44 +10,21 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use super::{Outcome, packages};
+use super::{Outcome, npm, packages};
 use crate::shell;
 
 const EXAMPLES: &str = "plugins/examples/redact";
 
 /// componentize-js, with what its lock file names.
 pub(super) fn javascript() -> Result<Outcome> {
-    let example = shell::root().join(EXAMPLES).join("javascript");
-    let folder = shell::target().join("tools/componentize-js");
+    const FOLDER: &str = "tools/componentize-js";
+    let outcome = npm::bring(&format!("{EXAMPLES}/javascript"), FOLDER)?;
     let launcher = launcher("componentize-js");
-    let lock = "package-lock.json";
-    let same = fs::read(folder.join(lock)).ok() == fs::read(example.join(lock)).ok();
-    if same && launcher.exists() {
-        return Ok(Outcome::There(shell::short(&launcher)));
+    let program = npm::package(FOLDER, ".bin/componentize-js");
+    if launcher.read_link().ok().as_ref() != Some(&program) {
+        place(&launcher, |launcher| symlink(&program, launcher))?;
     }
-    if shell::find("npm").is_none() {
-        packages::install(&["npm"]).context("componentize-js comes through npm")?;
-    }
-    forget(&launcher)?;
-    fs::create_dir_all(&folder)?;
-    for name in ["package.json", lock] {
-        fs::copy(example.join(name), folder.join(name))?;
-    }
-    let mut command = shell::program("npm");
-    command
-        .args([
-            "ci",
-            "--no-audit",
-            "--no-fund",
-            "--loglevel=error",
-            "--prefix",
-        ])
-        .arg(&folder);
-    shell::run(&mut command).context("npm did not give componentize-js; see to the network")?;
-    place(&launcher, |launcher| {
-        symlink(folder.join("node_modules/.bin/componentize-js"), launcher)
-    })?;
-    Ok(Outcome::Brought(shell::short(&launcher)))
+    Ok(outcome)
 }
 
 /// componentize-py, in the version that the example names.
