@@ -37,7 +37,6 @@ pub(super) fn bring(source: &str, folder: &str) -> Result<Outcome> {
     install.args([
         "ci",
         "--ignore-scripts",
-        "--omit=dev",
         "--no-audit",
         "--no-fund",
         "--loglevel=error",
