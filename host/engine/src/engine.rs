@@ -8,6 +8,7 @@ use lucius_domain::job::Job;
 use lucius_ports::bus::Bus;
 use lucius_ports::clock::{Clock, Ids};
 use lucius_ports::ledger::{self, Generations, Ledger};
+use lucius_ports::pins::Pins;
 use lucius_ports::plugin::Runtime;
 use lucius_ports::records::Records;
 use lucius_ports::registry::Source;
@@ -20,7 +21,7 @@ use crate::gates::Gates;
 use crate::gates::fuel::Budgets;
 use crate::hints::Hints;
 use crate::outgoing::Outgoing;
-use crate::registry::{Registry, StartError};
+use crate::registry::{Breaker, Registry, StartError};
 use crate::schema::Schemas;
 use crate::settings::Settings;
 use crate::token::Tokens;
@@ -30,6 +31,8 @@ use crate::token::Tokens;
 pub struct Ports {
     /// Jobs, steps, outbox, events.
     pub ledger: Arc<dyn Ledger>,
+    /// Which jobs hold what of the registry.
+    pub pins: Arc<dyn Pins>,
     /// Registry generations.
     pub generations: Arc<dyn Generations>,
     /// Small documents: what operators decided, and what hosts tell each other.
@@ -52,6 +55,7 @@ pub struct Engine {
     pub(crate) settings: Settings,
     pub(crate) schemas: Schemas,
     pub(crate) registry: Registry,
+    pub(crate) breaker: Breaker,
     pub(crate) tokens: Tokens,
     keys: Keys,
     audit: Audit,
@@ -103,6 +107,7 @@ impl Engine {
             settings,
             schemas,
             registry,
+            breaker: Breaker::default(),
             tokens,
             keys,
             audit,
@@ -116,7 +121,8 @@ impl Engine {
         }))
     }
 
-    /// Runs the dispatcher and the sweepers, and keeps this host's lanes, until the future is dropped. Dropping it is safe at any point: what was
+    /// Runs the dispatcher and the sweepers, keeps this host's lanes and tidies up after the registry, until the future is
+    /// dropped. Dropping it is safe at any point: what was
     /// not committed has not happened.
     pub async fn run(self: Arc<Self>) {
         let receiver = {
@@ -129,7 +135,8 @@ impl Engine {
         let dispatch = crate::dispatch::run(&self, receiver);
         let sweep = crate::sweep::run(&self);
         let fleet = crate::fleet::run(&self);
-        futures_util::future::join3(dispatch, sweep, fleet).await;
+        let tidy = crate::registry::tidy::run(&self);
+        futures_util::future::join4(dispatch, sweep, fleet, tidy).await;
     }
 
     /// From now on no command is accepted; everything else goes on.
@@ -145,21 +152,6 @@ impl Engine {
     /// The registry.
     pub fn registry(&self) -> &Registry {
         &self.registry
-    }
-
-    /// Reads the registry again and, if nothing is wrong with it, makes it live.
-    ///
-    /// # Errors
-    /// Outside: the ledger did not answer. Inside: everything that is wrong; the old generation stays live.
-    pub async fn reload(
-        &self,
-    ) -> Result<
-        Result<Arc<crate::registry::Snapshot>, Vec<crate::registry::EntryError>>,
-        ledger::Error,
-    > {
-        self.registry
-            .reload(&self.ports, &self.schemas, &self.settings)
-            .await
     }
 
     /// The keys that clients call with.

@@ -17,10 +17,13 @@ use serde_json::{Value, json};
 
 use crate::Engine;
 use crate::refusal::{Refusal, Violation};
-use crate::registry::PluginEntry;
+use crate::registry::{Broken, PluginEntry};
 
 /// The code of a failure that is the plugin's own.
 pub const PLUGIN_FAULT: &str = "PLUGIN_FAULT";
+
+/// The code of a failure of a job whose payload breaks every version of its plugin.
+pub const PAYLOAD_BREAKS_PLUGINS: &str = "PAYLOAD_BREAKS_PLUGINS";
 
 /// The longest ACK wait or lease a plugin may ask for, in milliseconds: a day.
 const MAX_WAIT_MS: u64 = 24 * 60 * 60 * 1_000;
@@ -33,6 +36,14 @@ struct Consulted {
     input: Digest,
     answer: Answer,
     fuel: u64,
+}
+
+/// Why there is no answer.
+enum Unanswered {
+    /// The plugin is asked again.
+    Later(Failure),
+    /// No version of the plugin can answer.
+    Never(Failure),
 }
 
 /// What a payload is in full, or all that is wrong with it.
@@ -56,13 +67,18 @@ impl Engine {
             config,
         };
         let input_digest = digest_of(&call);
-        let (answer, fuel) =
-            self.call(tenant, plugin, call)
-                .await
-                .map_err(|fault| Refusal::PluginFault {
+        let (answer, fuel) = match self.ask(tenant, plugin, call).await {
+            Ok(answered) => answered,
+            Err(Broken {
+                also: Some(also), ..
+            }) => return Err(breaks_all(plugin, &also, base)),
+            Err(Broken { fault, also: None }) => {
+                return Err(Refusal::PluginFault {
                     plugin: plugin.pin.to_string(),
                     fault: fault.to_string(),
-                })?;
+                });
+            }
+        };
         let Answer::Validated(outcome) = answer else {
             return Err(wrong_answer(plugin));
         };
@@ -137,7 +153,8 @@ impl Engine {
                 (Some(decision), check_route(route, &plugin))
             }
             Ok(_) => (None, Err(fault_of(pin, ANOTHER_QUESTION))),
-            Err(failure) => (None, Err(failure)),
+            Err(Unanswered::Later(failure)) => (None, Err(failure)),
+            Err(Unanswered::Never(failure)) => (None, Ok(Route::Fail { failure })),
         }
     }
 
@@ -169,7 +186,8 @@ impl Engine {
                 (Some(decision), check_settle(settle, report, pin))
             }
             Ok(_) => (None, Err(fault_of(pin, ANOTHER_QUESTION))),
-            Err(failure) => (None, Err(failure)),
+            Err(Unanswered::Later(failure)) => (None, Err(failure)),
+            Err(Unanswered::Never(failure)) => (None, Ok(Settle::Fail { failure })),
         }
     }
 
@@ -181,15 +199,25 @@ impl Engine {
         step: usize,
         attempt: AttemptNo,
         call: impl FnOnce(Box<Context>) -> Call,
-    ) -> Result<Consulted, Failure> {
-        let plugin = self.pinned(job, pin).await?;
+    ) -> Result<Consulted, Unanswered> {
+        let plugin = self.pinned(job, pin).await.map_err(Unanswered::Later)?;
         let context = job
             .plugin_context(step, attempt, plugin.config.clone())
-            .ok_or_else(|| fault_of(pin, "was asked about a step that does not exist"))?;
+            .ok_or_else(|| fault_of(pin, "was asked about a step that does not exist"))
+            .map_err(Unanswered::Later)?;
         let call = call(Box::new(context));
         let input = digest_of(&call);
-        let answered = self.call(&job.spec.tenant_id, &plugin, call).await;
-        let (answer, fuel) = answered.map_err(|fault| failure_of(pin, &fault))?;
+        let answered = self.ask(&job.spec.tenant_id, &plugin, call).await;
+        let (answer, fuel) = answered.map_err(|broken| match broken {
+            Broken { fault, also: None } => Unanswered::Later(failure_of(pin, &fault)),
+            Broken {
+                fault,
+                also: Some(also),
+            } => Unanswered::Never(Failure::new(
+                PAYLOAD_BREAKS_PLUGINS,
+                format!("plugins {pin} and {also} both break down on it: {fault}"),
+            )),
+        })?;
         Ok(Consulted {
             plugin,
             input,
@@ -200,16 +228,19 @@ impl Engine {
 
     /// The plugin as it is in the generation that the job holds.
     async fn pinned(&self, job: &Job, pin: &Pin) -> Result<Arc<PluginEntry>, Failure> {
-        let generation = self
-            .registry
-            .generation(job.generation(), &self.ports, &self.schemas, &self.settings)
-            .await
-            .map_err(|reason| fault_of(pin, &format!("cannot be loaded: {reason}")))?;
+        let generation = self.generation(job.generation()).await;
+        let generation = generation.map_err(|reason| {
+            let what = format!(
+                "cannot be loaded: {reason}; move the job to a generation that is there with lucius jobs migrate"
+            );
+            fault_of(pin, &what)
+        })?;
         let plugin = generation.plugin(pin).cloned();
         plugin.ok_or_else(|| fault_of(pin, "is not in the job's registry generation"))
     }
 
-    async fn call(
+    /// Puts a question to a plugin, on the tenant's account.
+    pub(crate) async fn call(
         &self,
         tenant: &TenantId,
         plugin: &PluginEntry,
@@ -246,6 +277,25 @@ fn reported(job: &Job, step: usize) -> Option<&Report> {
     } else {
         None
     }
+}
+
+/// Whether an answer to a question is one that this host would take from a plugin.
+pub(crate) fn check_answer(
+    answer: &Answer,
+    call: &Call,
+    plugin: &PluginEntry,
+) -> Result<(), String> {
+    let checked = match (answer, call) {
+        (Answer::Validated(_), Call::Validate { .. }) => return Ok(()),
+        (Answer::Routed(route), Call::Route { .. }) => check_route(route.clone(), plugin).map(drop),
+        (Answer::Settled(settle), Call::Settle { report, .. }) => {
+            check_settle(settle.clone(), report, &plugin.pin).map(drop)
+        }
+        (Answer::Validated(_) | Answer::Routed(_) | Answer::Settled(_), _) => {
+            return Err(ANOTHER_QUESTION.to_owned());
+        }
+    };
+    checked.map_err(|failure| failure.message)
 }
 
 fn check_route(route: Route, plugin: &PluginEntry) -> Result<Route, Failure> {
@@ -329,7 +379,7 @@ fn fault_of(pin: &Pin, what: &str) -> Failure {
 }
 
 /// The digest of what a call gives to the plugin.
-fn digest_of(call: &Call) -> Digest {
+pub(crate) fn digest_of(call: &Call) -> Digest {
     match call {
         Call::Validate { payload, config } => {
             input_digest(&json!({ "payload": payload, "config": config }))
@@ -337,6 +387,17 @@ fn digest_of(call: &Call) -> Digest {
         Call::Route { context } => input_digest(context),
         Call::Settle { context, report } => input_digest(&(context, report)),
     }
+}
+
+/// The payload is at fault: two versions of the plugin break down on it.
+fn breaks_all(plugin: &PluginEntry, also: &Pin, base: &str) -> Refusal {
+    let pin = &plugin.pin;
+    Refusal::InvalidPayload(vec![Violation {
+        pointer: base.to_owned(),
+        code: PAYLOAD_BREAKS_PLUGINS.to_owned(),
+        message: format!("plugins {pin} and {also} both break down on this payload: change it"),
+        source: format!("plugin:{pin}"),
+    }])
 }
 
 fn wrong_answer(plugin: &PluginEntry) -> Refusal {

@@ -6,6 +6,8 @@ use lucius_domain::id::JobId;
 use lucius_domain::plugin;
 use lucius_ports::ledger;
 
+use crate::registry::Difference;
+
 /// One thing that is wrong with a document, and who says so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
@@ -152,6 +154,16 @@ pub enum Refusal {
     /// The job did not fail.
     #[error("the job is {0}; only a job that is FAILED_FINAL can be redriven")]
     JobNotFailed(&'static str),
+    /// The job cannot be moved to that generation.
+    #[error("the job cannot be moved: {0}")]
+    MigrationRefused(String),
+    /// The plugins of that generation would have decided otherwise.
+    #[error(
+        "the plugins of that generation decide otherwise on {} of the job's past decisions; see differences, and force \
+         it if that is right",
+        .0.len()
+    )]
+    MigrationDiffers(Vec<Difference>),
     /// The callback's attempt is not the current one.
     #[error("the attempt is not the step's current one: drop the directive and stop working on it")]
     StaleAttempt,
@@ -193,6 +205,8 @@ impl Refusal {
             Self::JobNotFound => "JOB_NOT_FOUND",
             Self::JobTerminal(_) => "JOB_TERMINAL",
             Self::JobNotFailed(_) => "JOB_NOT_FAILED",
+            Self::MigrationRefused(_) => "MIGRATION_REFUSED",
+            Self::MigrationDiffers(_) => "MIGRATION_DIFFERS",
             Self::StaleAttempt => "STALE_ATTEMPT",
             Self::CallbackConflict => "CALLBACK_CONFLICT",
             Self::TokenMissing => "TOKEN_MISSING",
@@ -224,6 +238,8 @@ impl Refusal {
             | Self::JobNotFound
             | Self::JobTerminal(_)
             | Self::JobNotFailed(_)
+            | Self::MigrationRefused(_)
+            | Self::MigrationDiffers(_)
             | Self::StaleAttempt
             | Self::CallbackConflict
             | Self::TokenMissing

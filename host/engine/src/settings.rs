@@ -8,6 +8,7 @@ use lucius_domain::routing::Mode;
 use lucius_ports::plugin;
 
 use crate::fleet;
+use crate::registry;
 
 /// The settings of one host.
 #[derive(Clone)]
@@ -24,6 +25,8 @@ pub struct Settings {
     pub refs: RefRules,
     /// What any plugin may use at most; its own registry entry may ask for less.
     pub plugin_cap: plugin::Limits,
+    /// How the registry is reloaded.
+    pub registry: registry::Settings,
     /// The base URL under which services reach this host's callbacks.
     pub callback_base: String,
     /// The root under which services write.

@@ -172,6 +172,31 @@ pub struct GenerationRecord {
     pub digest: Digest,
     /// The manifest's text.
     pub manifest: String,
+    /// How it came to be.
+    #[serde(default)]
+    pub origin: Origin,
+    /// The payload schemas that came from the registry with it, by name; their bytes are kept.
+    #[serde(default)]
+    pub schemas: BTreeMap<String, Digest>,
+}
+
+/// How a generation came to be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "from", rename_all = "snake_case")]
+pub enum Origin {
+    /// The registry was read.
+    #[default]
+    Source,
+    /// An operator went back to an earlier one.
+    Rollback {
+        /// Which.
+        to: Generation,
+    },
+    /// A plugin of the one before was quarantined, and another version took over.
+    Quarantine {
+        /// The component that was taken out of service.
+        digest: Digest,
+    },
 }
 
 /// The registry generations that were ever activated.

@@ -9,6 +9,7 @@ pub mod clock;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod ledger;
+pub mod pins;
 pub mod plugin;
 pub mod records;
 pub mod registry;

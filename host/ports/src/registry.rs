@@ -34,9 +34,15 @@ pub trait Source: Send + Sync {
     /// A file that the manifest names: a component or a payload schema.
     async fn file(&self, path: &str) -> Result<Arc<[u8]>, Error>;
 
-    /// Keeps a component's bytes for as long as jobs may need them.
-    async fn keep(&self, digest: Digest, component: Arc<[u8]>) -> Result<(), Error>;
+    /// Keeps the bytes of a component or a schema, durably, until they are forgotten.
+    async fn keep(&self, digest: Digest, bytes: Arc<[u8]>) -> Result<(), Error>;
 
     /// The bytes that were kept.
     async fn kept(&self, digest: Digest) -> Result<Arc<[u8]>, Error>;
+
+    /// Everything that is kept.
+    async fn all_kept(&self) -> Result<Vec<Digest>, Error>;
+
+    /// Drops what was kept; what is not there is dropped already.
+    async fn forget(&self, digest: Digest) -> Result<(), Error>;
 }

@@ -132,6 +132,7 @@ impl Host {
         let host_id = HostId(SystemIds.job_id(clock.now()).to_string());
         let ports = Ports {
             ledger: Arc::clone(&ledger) as _,
+            pins: Arc::clone(&ledger) as _,
             generations: Arc::clone(&ledger) as _,
             records: Arc::clone(&ledger) as _,
             bus: Arc::clone(&bus) as _,
@@ -154,6 +155,7 @@ impl Host {
             default_mode: config.routing.default_mode,
             refs: config.refs.rules(),
             plugin_cap: config.plugins.cap(),
+            registry: config.plugins.registry(),
             callback_base: base,
             workspace_ref: file_uri(&data_dir.join("workspace")),
             token_key,

@@ -85,6 +85,7 @@ pub(crate) fn ports(world: &Arc<World>, source: &Arc<SimSource>, host: usize) ->
     let world = Arc::clone(world);
     Ports {
         ledger: Arc::new(SimLedger(Arc::clone(&world))),
+        pins: Arc::new(SimLedger(Arc::clone(&world))),
         generations: Arc::new(SimLedger(Arc::clone(&world))),
         records: Arc::new(SimLedger(Arc::clone(&world))),
         bus: Arc::new(SimBus(Arc::clone(&world))),
@@ -126,6 +127,7 @@ pub(crate) fn settings(dice: &mut Dice) -> Settings {
         default_mode: Mode::Default,
         refs: RefRules::default(),
         plugin_cap: plugin::Limits::default(),
+        registry: lucius_engine::registry::Settings::default(),
         callback_base: "http://127.0.0.1:7420/".to_owned(),
         workspace_ref: "file:///workspace/".to_owned(),
         token_key: [7; 32],

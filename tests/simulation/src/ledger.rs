@@ -13,6 +13,7 @@ use lucius_domain::transition::Change;
 use lucius_ports::ledger::{
     Committed, Counts, Created, Error, Filter, GenerationRecord, Generations, Idempotency, Ledger,
 };
+use lucius_ports::pins::Pins;
 use lucius_ports::records::{Key, Kind, Record, Records, Removed, Written};
 
 use crate::defects;
@@ -292,6 +293,8 @@ impl Ledger for SimLedger {
         self.read(self.0.memory.counts()).await
     }
 }
+
+impl Pins for SimLedger {}
 
 #[async_trait]
 impl Generations for SimLedger {

@@ -100,6 +100,15 @@ impl Source for SimSource {
         let kept = lock(&self.kept).get(&digest).cloned();
         kept.ok_or_else(|| missing(digest))
     }
+
+    async fn all_kept(&self) -> Result<Vec<Digest>, Error> {
+        Ok(lock(&self.kept).keys().copied().collect())
+    }
+
+    async fn forget(&self, digest: Digest) -> Result<(), Error> {
+        lock(&self.kept).remove(&digest);
+        Ok(())
+    }
 }
 
 /// The plugin runtime of one host.

@@ -16,6 +16,7 @@ use lucius_domain::transition::Change;
 use lucius_ports::ledger::{
     Committed, Counts, Created, Error, Filter, GenerationRecord, Generations, Idempotency, Ledger,
 };
+use lucius_ports::pins::Pins;
 
 /// When a call fails, seen from the ledger inside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,6 +156,8 @@ impl<L: Ledger + ?Sized> Ledger for Faulty<L> {
         self.call(self.inner.counts()).await
     }
 }
+
+impl<L: Ledger + ?Sized> Pins for Faulty<L> {}
 
 #[async_trait]
 impl<L: Generations + ?Sized> Generations for Faulty<L> {

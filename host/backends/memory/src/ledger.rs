@@ -17,6 +17,7 @@ use lucius_ports::ledger::{
     Committed, Counts, Created, Error, Filter, GenerationRecord, Generations, Idempotency, Ledger,
     ModeKey,
 };
+use lucius_ports::pins::Pins;
 
 /// Jobs, steps, outbox, events and generations, as long as the process lives.
 #[derive(Debug, Default)]
@@ -263,6 +264,8 @@ impl Ledger for MemoryLedger {
         Ok(counts)
     }
 }
+
+impl Pins for MemoryLedger {}
 
 #[async_trait]
 impl Generations for MemoryLedger {

@@ -52,7 +52,7 @@ impl RegistryDir {
     }
 
     fn kept_path(&self, digest: Digest) -> PathBuf {
-        self.kept.join(format!("{digest}.wasm"))
+        self.kept.join(digest.to_string())
     }
 }
 
@@ -78,13 +78,13 @@ impl Source for RegistryDir {
         Ok(bytes.await?.into())
     }
 
-    async fn keep(&self, digest: Digest, component: Arc<[u8]>) -> Result<(), Error> {
+    async fn keep(&self, digest: Digest, bytes: Arc<[u8]>) -> Result<(), Error> {
         let (folder, path) = (self.kept.clone(), self.kept_path(digest));
         blocking(move || {
             if path.exists() {
                 return Ok(());
             }
-            write_whole(&folder, &path, &component)
+            write_whole(&folder, &path, &bytes)
                 .map_err(|error| Error::Unreadable(format!("{}: {error}", path.display())))
         })
         .await
@@ -96,6 +96,36 @@ impl Source for RegistryDir {
         Ok(blocking(move || read(&path, &name, FILE_LIMIT))
             .await?
             .into())
+    }
+
+    async fn all_kept(&self) -> Result<Vec<Digest>, Error> {
+        let folder = self.kept.clone();
+        blocking(move || {
+            let failed =
+                |error: std::io::Error| Error::Unreadable(format!("{}: {error}", folder.display()));
+            let entries = match std::fs::read_dir(&folder) {
+                Ok(entries) => entries,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+                Err(error) => return Err(failed(error)),
+            };
+            let names = entries.map(|entry| Ok(entry?.file_name()));
+            let names = names.collect::<Result<Vec<_>, _>>().map_err(failed)?;
+            let kept = names
+                .iter()
+                .filter_map(|name| Digest::parse(name.to_str()?));
+            Ok(kept.collect())
+        })
+        .await
+    }
+
+    async fn forget(&self, digest: Digest) -> Result<(), Error> {
+        let path = self.kept_path(digest);
+        blocking(move || match std::fs::remove_file(&path) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(Error::Unreadable(format!("{}: {error}", path.display()))),
+        })
+        .await
     }
 }
 
@@ -210,5 +240,26 @@ mod tests {
                 .expect("kept");
         }
         assert_eq!(source.kept(digest).await.as_deref(), Ok(&b"bytes"[..]));
+    }
+
+    #[tokio::test]
+    async fn what_is_forgotten_is_gone_and_the_rest_stays() {
+        let (folder, source) = registry();
+        assert_eq!(source.all_kept().await, Ok(Vec::new()));
+        let digests = [b"one", b"two"].map(|bytes| Digest::of(bytes));
+        source
+            .keep(digests[0], Arc::from(&b"one"[..]))
+            .await
+            .expect("kept");
+        source
+            .keep(digests[1], Arc::from(&b"two"[..]))
+            .await
+            .expect("kept");
+        std::fs::write(folder.path().join("kept/notes.txt"), "mine").expect("a file");
+        for _ in 0..2 {
+            assert_eq!(source.forget(digests[0]).await, Ok(()));
+        }
+        assert_eq!(source.all_kept().await, Ok(vec![digests[1]]));
+        assert!(source.kept(digests[0]).await.is_err());
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use lucius_domain::event::Recorded;
-use lucius_domain::id::{Generation, JobId, TenantId};
+use lucius_domain::id::{Generation, JobId, PluginId, TenantId};
 use lucius_domain::job::{DueKind, Job};
 use lucius_domain::routing::Lane;
 use lucius_domain::time::Timestamp;
@@ -12,6 +12,7 @@ use lucius_domain::transition::Change;
 use lucius_ports::ledger::{
     Committed, Counts, Created, Error, Filter, GenerationRecord, Generations, Idempotency, Ledger,
 };
+use lucius_ports::pins::Pins;
 
 use crate::row::{Encoded, Key, NewJob, number};
 use crate::write::{self, CreateOutcome};
@@ -107,6 +108,16 @@ impl Ledger for SqliteLedger {
 
     async fn counts(&self) -> Result<Counts, Error> {
         self.readers.read(read::counts).await
+    }
+}
+
+#[async_trait]
+impl Pins for SqliteLedger {
+    async fn jobs_of(&self, plugin: &PluginId, limit: usize) -> Result<Vec<JobId>, Error> {
+        let plugin = plugin.clone();
+        self.readers
+            .read(move |from| read::jobs_of(from, plugin.as_str(), limit))
+            .await
     }
 }
 

@@ -208,17 +208,34 @@ pub(crate) fn one_generation(
     number: i64,
 ) -> Result<Option<GenerationRecord>, ReadError> {
     let mut statement = from.prepare_cached(
-        "SELECT generation, activated_at, digest, manifest FROM generations WHERE generation = ?1",
+        "SELECT generation, activated_at, digest, manifest, origin, schemas FROM generations
+         WHERE generation = ?1",
     )?;
     Ok(statement.query_row([number], generation).optional()?)
 }
 
 pub(crate) fn latest(from: &Connection, limit: usize) -> Result<Vec<GenerationRecord>, ReadError> {
     let mut statement = from.prepare_cached(
-        "SELECT generation, activated_at, digest, manifest FROM generations
+        "SELECT generation, activated_at, digest, manifest, origin, schemas FROM generations
          ORDER BY generation DESC LIMIT ?1",
     )?;
     let rows = statement.query_map([sql_limit(limit)], generation)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// The newest jobs that were accepted with a plugin.
+pub(crate) fn jobs_of(
+    from: &Connection,
+    plugin: &str,
+    limit: usize,
+) -> Result<Vec<JobId>, ReadError> {
+    let mut statement = from.prepare_cached(
+        "SELECT j.id FROM pins p JOIN jobs j ON j.n = p.job
+         WHERE p.plugin = ?1 ORDER BY p.job DESC LIMIT ?2",
+    )?;
+    let rows = statement.query_map(rusqlite::params![plugin, sql_limit(limit)], |row| {
+        Ok(JobId(uuid::Uuid::from_bytes(row.get(0)?)))
+    })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 

@@ -155,6 +155,18 @@ pub(crate) fn parse<T: serde::de::DeserializeOwned>(
     serde_json::from_str(json).map_err(|error| not_understood(&error))
 }
 
+/// A column that holds JSON.
+fn read_json<T: serde::de::DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
+    let text = row.get_ref(column)?.as_str()?;
+    serde_json::from_str(text).map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(
+            column,
+            rusqlite::types::Type::Text,
+            Box::new(error),
+        )
+    })
+}
+
 /// The columns of a generation.
 pub(crate) fn generation(row: &Row<'_>) -> rusqlite::Result<GenerationRecord> {
     let number: i64 = row.get(0)?;
@@ -163,6 +175,8 @@ pub(crate) fn generation(row: &Row<'_>) -> rusqlite::Result<GenerationRecord> {
         activated_at: lucius_domain::time::Timestamp(row.get(1)?),
         digest: Digest(row.get(2)?),
         manifest: row.get(3)?,
+        origin: read_json(row, 4)?,
+        schemas: read_json(row, 5)?,
     })
 }
 

@@ -4,6 +4,7 @@
 //! number) and writes nothing else unless that succeeded. So a conflict needs no savepoint.
 
 use lucius_domain::id::JobId;
+use lucius_domain::job::JobSpec;
 use lucius_domain::routing::Mode;
 use lucius_domain::transition::{OutboxChange, OutboxRow};
 use lucius_ports::ledger::GenerationRecord;
@@ -35,8 +36,19 @@ pub(crate) fn create(to: &Connection, new: &NewJob) -> rusqlite::Result<CreateOu
     .execute(params![spec.tenant_id.as_str(), new.key, n, new.digest.0])?;
     to.prepare_cached("INSERT INTO specs (job, spec) VALUES (?1, ?2)")?
         .execute(params![n, new.spec])?;
+    pin(to, n, spec)?;
     follow(to, n, &new.change)?;
     Ok(CreateOutcome::New { n })
+}
+
+/// Notes which plugins a job was accepted with.
+fn pin(to: &Connection, n: i64, spec: &JobSpec) -> rusqlite::Result<()> {
+    let mut statement =
+        to.prepare_cached("INSERT OR IGNORE INTO pins (plugin, job) VALUES (?1, ?2)")?;
+    for plugin in spec.steps.iter().filter_map(|step| step.plugin.as_ref()) {
+        statement.execute(params![plugin.id.as_str(), n])?;
+    }
+    Ok(())
 }
 
 /// The job that a key stands for.
@@ -178,20 +190,27 @@ fn outbox(to: &Connection, n: i64, change: &Encoded, row: &OutboxChange) -> rusq
     Ok(())
 }
 
+fn json(value: &impl serde::Serialize) -> String {
+    // Plain data with text keys always serializes.
+    serde_json::to_string(value).unwrap_or_default()
+}
+
 /// Appends a generation; false when its number is not the next.
 pub(crate) fn append(to: &Connection, record: &GenerationRecord) -> rusqlite::Result<bool> {
     let number = i64::try_from(record.generation.0).unwrap_or(i64::MAX);
     let appended = to
         .prepare_cached(
-            "INSERT INTO generations (generation, activated_at, digest, manifest)
-             SELECT ?1, ?2, ?3, ?4
+            "INSERT INTO generations (generation, activated_at, digest, manifest, origin, schemas)
+             SELECT ?1, ?2, ?3, ?4, ?5, ?6
              WHERE ?1 = 1 + (SELECT coalesce(max(generation), 0) FROM generations)",
         )?
         .execute(params![
             number,
             record.activated_at.0,
             record.digest.0,
-            record.manifest
+            record.manifest,
+            json(&record.origin),
+            json(&record.schemas),
         ])?;
     Ok(appended == 1)
 }

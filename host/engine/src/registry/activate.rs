@@ -1,18 +1,32 @@
 //! Which generation is live, and how the next one becomes so.
+//!
+//! Start, reload, rollback and the breaker all end here, one at a time: a generation is prepared off to the side, its
+//! bytes are kept, it is appended to the ledger by compare-and-swap, and only then one pointer is swapped. A host that
+//! is killed at any point has appended it or not; what it kept in vain is swept later. Nothing else is written before
+//! the append, so there is nothing half-applied to find.
+//!
+//! A start activates what is new since the registry was last read. A registry that an operator rolled back from stays
+//! rolled back over restarts, until a reload asks for it again.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use lucius_domain::id::{Digest, Generation};
 use lucius_domain::time::Timestamp;
-use lucius_ports::ledger::{self, Committed, GenerationRecord, Generations};
+use lucius_ports::ledger::{self, Committed, GenerationRecord, Generations, Origin};
 
-use super::prepare::{Bytes, Workshop};
-use super::{EntryError, Snapshot};
+use super::plan::{Plan, held_back, successors};
+use super::prepare::{Bytes, Prepared, Workshop};
+use super::standing::{Quarantine, Standing, note_serials};
+use super::{EntryError, Options, Snapshot, one_line};
+use crate::Engine;
 use crate::engine::Ports;
 use crate::schema::Schemas;
 use crate::settings::Settings;
+
+/// How many generations can be rolled back to; the bytes of older ones are dropped once no job holds them.
+pub const KEPT_GENERATIONS: usize = 10;
 
 /// What the last attempt to activate a registry came to.
 #[derive(Clone, Debug)]
@@ -34,24 +48,38 @@ pub enum StartError {
     Ledger(#[from] ledger::Error),
 }
 
-fn one_line(errors: &[EntryError]) -> String {
-    errors
-        .iter()
-        .map(EntryError::to_string)
-        .collect::<Vec<_>>()
-        .join("; ")
+/// A generation that just went live.
+#[derive(Clone)]
+pub struct Activated {
+    /// The generation.
+    pub live: Arc<Snapshot>,
+    /// What it changed.
+    pub plan: Plan,
 }
 
 /// The live generation, and the ones that jobs still hold.
 pub struct Registry {
-    live: ArcSwap<Snapshot>,
-    held: Mutex<BTreeMap<Generation, Arc<Snapshot>>>,
+    pub(super) live: ArcSwap<Snapshot>,
+    pub(super) held: Mutex<BTreeMap<Generation, Arc<Snapshot>>>,
     last_reload: Mutex<Reload>,
-    single_flight: tokio::sync::Mutex<()>,
+    /// Held by whoever admits components or drops them.
+    pub(super) single_flight: tokio::sync::Mutex<()>,
+    /// Rung when generations may have become free to forget.
+    pub(super) untidy: tokio::sync::Notify,
+    /// Components that this host has compiled.
+    pub(super) loaded: Mutex<BTreeSet<Digest>>,
+    /// Components that are quarantined, as this host knows.
+    quarantined: Mutex<BTreeMap<Digest, Quarantine>>,
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing that can panic runs under these locks.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Registry {
-    /// Activates what the source holds, or falls back to the last generation that was live; the status says which.
+    /// Activates what the source holds if it is new, or falls back to the last generation that can be had; the status
+    /// says which.
     ///
     /// # Errors
     /// There is nothing to start with.
@@ -61,27 +89,24 @@ impl Registry {
         settings: &Settings,
     ) -> Result<Self, StartError> {
         let workshop = workshop(ports, schemas, settings);
-        let latest = ports.generations.latest(1).await?.pop();
         let now = ports.clock.now();
-        let (snapshot, errors) =
-            match activate(&workshop, &*ports.generations, latest.clone(), now).await? {
-                Ok(snapshot) => (snapshot, Vec::new()),
-                Err(errors) => {
-                    let Some(latest) = latest else {
-                        return Err(StartError::Refused(errors));
-                    };
-                    let restored = restore(&workshop, &latest, Bytes::Kept).await;
-                    (
-                        restored.map_err(|_| StartError::Refused(errors.clone()))?,
-                        errors,
-                    )
-                }
-            };
+        let (snapshot, errors) = match start_with(&workshop, ports, now).await? {
+            Ok(snapshot) => (snapshot, Vec::new()),
+            Err(errors) => match last_good(&workshop, ports).await? {
+                Some(snapshot) => (snapshot, errors),
+                None => return Err(StartError::Refused(errors)),
+            },
+        };
+        let loaded = snapshot.plugins.iter().map(|it| it.pin.digest).collect();
+        let standing = Standing::read(&*ports.records, None).await?;
         Ok(Self {
             live: ArcSwap::from_pointee(snapshot),
             held: Mutex::default(),
             last_reload: Mutex::new(Reload { at: now, errors }),
             single_flight: tokio::sync::Mutex::default(),
+            untidy: tokio::sync::Notify::new(),
+            loaded: Mutex::new(loaded),
+            quarantined: Mutex::new(standing.quarantined),
         })
     }
 
@@ -92,84 +117,405 @@ impl Registry {
 
     /// What the last attempt came to.
     pub fn last_reload(&self) -> Reload {
-        self.last_reload
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        lock(&self.last_reload).clone()
     }
 
-    /// Reads the source again and, if nothing is wrong with it, makes it live.
-    ///
-    /// # Errors
-    /// Everything that is wrong; the old generation stays live.
-    pub async fn reload(
-        &self,
-        ports: &Ports,
-        schemas: &Schemas,
-        settings: &Settings,
-    ) -> Result<Result<Arc<Snapshot>, Vec<EntryError>>, ledger::Error> {
-        let _one_at_a_time = self.single_flight.lock().await;
-        let workshop = workshop(ports, schemas, settings);
-        let latest = ports.generations.latest(1).await?.pop();
-        let now = ports.clock.now();
-        let outcome = activate(&workshop, &*ports.generations, latest, now).await?;
-        let errors = outcome.as_ref().err().cloned().unwrap_or_default();
-        *self
-            .last_reload
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Reload { at: now, errors };
-        Ok(outcome.map(|snapshot| {
-            let snapshot = Arc::new(snapshot);
-            let before = self.live.swap(Arc::clone(&snapshot));
-            self.hold(before);
-            snapshot
-        }))
+    /// The components that are quarantined.
+    pub fn quarantined(&self) -> BTreeMap<Digest, Quarantine> {
+        lock(&self.quarantined).clone()
     }
 
-    /// A generation that a job holds; taken from the ledger and the kept components when this host has not seen it.
-    ///
-    /// # Errors
-    /// Why it cannot be had; a job that needs it waits and tries again.
-    pub async fn generation(
-        &self,
-        number: Generation,
-        ports: &Ports,
-        schemas: &Schemas,
-        settings: &Settings,
-    ) -> Result<Arc<Snapshot>, String> {
-        let live = self.live.load_full();
-        if live.generation == number {
-            return Ok(live);
-        }
-        let held = self
-            .held
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&number)
-            .cloned();
-        if let Some(snapshot) = held {
-            return Ok(snapshot);
-        }
-        let record = ports
-            .generations
-            .generation(number)
-            .await
-            .map_err(|error| error.to_string())?;
-        let record = record.ok_or_else(|| format!("generation {number} is not in the ledger"))?;
-        let workshop = workshop(ports, schemas, settings);
-        let restored = restore(&workshop, &record, Bytes::KeptForJobs).await;
-        let snapshot = Arc::new(restored.map_err(|errors| one_line(&errors))?);
-        self.hold(Arc::clone(&snapshot));
-        Ok(snapshot)
+    pub(super) fn note_quarantine(&self, quarantine: Quarantine) {
+        lock(&self.quarantined).insert(quarantine.plugin.digest, quarantine);
+    }
+
+    pub(super) fn forget_quarantine(&self, digest: Digest) {
+        lock(&self.quarantined).remove(&digest);
+    }
+
+    pub(super) fn note_attempt(&self, at: Timestamp, errors: Vec<EntryError>) {
+        *lock(&self.last_reload) = Reload { at, errors };
+    }
+
+    pub(super) fn note_loaded(&self, snapshot: &Snapshot) {
+        lock(&self.loaded).extend(snapshot.plugins.iter().map(|it| it.pin.digest));
+    }
+
+    pub(super) fn swap(&self, snapshot: Snapshot) -> Arc<Snapshot> {
+        let snapshot = Arc::new(snapshot);
+        self.note_loaded(&snapshot);
+        let before = self.live.swap(Arc::clone(&snapshot));
+        self.hold(before);
+        self.untidy.notify_one();
+        snapshot
     }
 
     fn hold(&self, snapshot: Arc<Snapshot>) {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        held.insert(snapshot.generation, snapshot);
+        lock(&self.held).insert(snapshot.generation, snapshot);
+    }
+
+    fn found(&self, number: Generation) -> Option<Arc<Snapshot>> {
+        let live = self.live.load_full();
+        if live.generation == number {
+            return Some(live);
+        }
+        lock(&self.held).get(&number).cloned()
     }
 }
 
-fn workshop<'a>(ports: &'a Ports, schemas: &'a Schemas, settings: &Settings) -> Workshop<'a> {
+impl Engine {
+    /// What a reload would change. Nothing is done.
+    ///
+    /// # Errors
+    /// Outside: the ledger did not answer. Inside: everything that is wrong.
+    pub async fn plan(
+        &self,
+        options: Options,
+    ) -> Result<Result<Plan, Vec<EntryError>>, ledger::Error> {
+        let _one_at_a_time = self.registry.single_flight.lock().await;
+        let outcome = self.candidate(options).await;
+        self.registry.drop_unused(&*self.ports.runtime);
+        Ok(outcome?.map(|candidate| candidate.plan))
+    }
+
+    /// Reads the registry again and, if nothing is wrong with it, makes it live.
+    ///
+    /// # Errors
+    /// Outside: the ledger did not answer. Inside: everything that is wrong; the old generation stays live.
+    pub async fn reload(
+        &self,
+        options: Options,
+    ) -> Result<Result<Activated, Vec<EntryError>>, ledger::Error> {
+        let _one_at_a_time = self.registry.single_flight.lock().await;
+        let outcome = self.reload_alone(options).await;
+        let errors = match &outcome {
+            Ok(Ok(_)) => Vec::new(),
+            Ok(Err(errors)) => errors.clone(),
+            Err(error) => vec![EntryError::new("ledger", error)],
+        };
+        if !errors.is_empty() {
+            tracing::warn!(
+                reasons = one_line(&errors),
+                "the registry is refused, the live generation stays"
+            );
+            self.registry.drop_unused(&*self.ports.runtime);
+        }
+        let now = self.ports.clock.now();
+        self.registry.note_attempt(now, errors);
+        outcome
+    }
+
+    async fn reload_alone(
+        &self,
+        options: Options,
+    ) -> Result<Result<Activated, Vec<EntryError>>, ledger::Error> {
+        let candidate = match self.candidate(options).await? {
+            Ok(candidate) => candidate,
+            Err(errors) => return Ok(Err(errors)),
+        };
+        let Candidate {
+            prepared,
+            record,
+            plan,
+        } = candidate;
+        let Some(record) = record else {
+            // What is live already is checked again, and takes the place of what was restored from kept bytes.
+            let live = self.registry.swap(prepared.snapshot);
+            return Ok(Ok(Activated { live, plan }));
+        };
+        let activated = self.activate(prepared, record).await?;
+        Ok(activated.map(|live| Activated { live, plan }))
+    }
+
+    /// Makes an earlier generation live again, as a new one, from kept bytes alone.
+    ///
+    /// # Errors
+    /// Outside: the ledger did not answer. Inside: why it cannot be; the live generation stays.
+    pub async fn rollback(
+        &self,
+        to: Option<Generation>,
+    ) -> Result<Result<Activated, Vec<EntryError>>, ledger::Error> {
+        let _one_at_a_time = self.registry.single_flight.lock().await;
+        let refused = |reason: String| Ok(Err(vec![EntryError::new("rollback", reason)]));
+        let latest = self.ports.generations.latest(1).await?.pop();
+        let Some(latest) = latest else {
+            return refused("no generation was ever activated: reload first".to_owned());
+        };
+        let target = match self.rollback_target(&latest, to).await? {
+            Ok(target) => target,
+            Err(reason) => return refused(reason),
+        };
+        let live = self.registry.live();
+        let outcome = self
+            .restore_as(
+                &target,
+                &latest,
+                Origin::Rollback {
+                    to: target.generation,
+                },
+            )
+            .await?;
+        if let Err(errors) = &outcome {
+            let reasons = one_line(errors);
+            tracing::warn!(to = %target.generation, reasons, "the rollback is refused");
+            self.registry.drop_unused(&*self.ports.runtime);
+        }
+        Ok(outcome.map(|activated| {
+            self.registry
+                .note_attempt(self.ports.clock.now(), Vec::new());
+            let plan = Plan::between(&live, &activated);
+            Activated {
+                live: activated,
+                plan,
+            }
+        }))
+    }
+
+    /// Which generation a rollback goes to: the one that is named, or what was live before the live one came.
+    async fn rollback_target(
+        &self,
+        latest: &GenerationRecord,
+        to: Option<Generation>,
+    ) -> Result<Result<GenerationRecord, String>, ledger::Error> {
+        if let Some(to) = to {
+            let found = self.ports.generations.generation(to).await?;
+            return Ok(found.ok_or_else(|| {
+                format!(
+                    "there is no generation {to}: choose one of 1 to {}",
+                    latest.generation
+                )
+            }));
+        }
+        // What is live by a rollback stands where it was restored from.
+        let mut number = match latest.origin {
+            Origin::Rollback { to } => to,
+            Origin::Source | Origin::Quarantine { .. } => latest.generation,
+        };
+        while number.0 > 1 {
+            number = Generation(number.0 - 1);
+            if let Some(found) = self.ports.generations.generation(number).await?
+                && found.digest != latest.digest
+            {
+                return Ok(Ok(found));
+            }
+        }
+        Ok(Err(
+            "there is no earlier generation: name one with --to, or change the registry and reload"
+                .to_owned(),
+        ))
+    }
+
+    /// Activates a manifest that was live before, or one made of such, from kept bytes.
+    pub(super) async fn restore_as(
+        &self,
+        target: &GenerationRecord,
+        latest: &GenerationRecord,
+        origin: Origin,
+    ) -> Result<Result<Arc<Snapshot>, Vec<EntryError>>, ledger::Error> {
+        let now = self.ports.clock.now();
+        let number = Generation(latest.generation.0 + 1);
+        let workshop = workshop(&self.ports, &self.schemas, &self.settings);
+        let from = Bytes::Kept(&target.schemas);
+        let prepared = match workshop.prepare(&target.manifest, from, number, now).await {
+            Ok(prepared) => prepared,
+            Err(errors) => return Ok(Err(errors)),
+        };
+        let refused = self.barred(&prepared.snapshot).await?;
+        if !refused.is_empty() {
+            return Ok(Err(refused));
+        }
+        let record = GenerationRecord {
+            generation: number,
+            activated_at: now,
+            digest: Digest::of(target.manifest.as_bytes()),
+            manifest: target.manifest.clone(),
+            origin,
+            schemas: target.schemas.clone(),
+        };
+        self.activate(prepared, record).await
+    }
+
+    /// The plugins of an earlier generation that may not come back: denied by now, or quarantined.
+    async fn barred(&self, snapshot: &Snapshot) -> Result<Vec<EntryError>, ledger::Error> {
+        let live = self.registry.live();
+        let standing = Standing::read(&*self.ports.records, None).await?;
+        let barred = snapshot.plugins.iter().filter_map(|plugin| {
+            let entry = format!("plugin {}", plugin.pin);
+            let digest = plugin.pin.digest;
+            if let Some(reason) = super::trust::denied(&live.deny, digest) {
+                return Some(EntryError::new(entry, reason));
+            }
+            let quarantine = standing.quarantined.get(&digest)?;
+            Some(EntryError::new(entry, quarantine.refusal(digest)))
+        });
+        Ok(barred.collect())
+    }
+
+    /// Keeps the bytes, appends the generation, swaps the pointer.
+    pub(super) async fn activate(
+        &self,
+        prepared: Prepared,
+        record: GenerationRecord,
+    ) -> Result<Result<Arc<Snapshot>, Vec<EntryError>>, ledger::Error> {
+        let Prepared {
+            snapshot,
+            materials,
+        } = prepared;
+        for (digest, bytes) in materials.files {
+            if let Err(error) = self.ports.source.keep(digest, bytes).await {
+                let reason = format!("{digest} cannot be kept: {error}; see to the data directory");
+                return Ok(Err(vec![EntryError::new("registry.json", reason)]));
+            }
+        }
+        let number = record.generation;
+        if self.ports.generations.append(record).await? == Committed::Conflict {
+            return Ok(Err(vec![taken(number)]));
+        }
+        let live = self.registry.swap(snapshot);
+        tracing::info!(generation = %number, "a registry generation is live");
+        // Durable in the generation already; written once more so that it outlives the plugin's entry.
+        if let Err(error) = note_serials(&*self.ports.records, &live).await {
+            tracing::warn!(%error, "serials are not written down yet; the next reload does it");
+        }
+        Ok(Ok(live))
+    }
+
+    /// A generation that a job holds; taken from the ledger and the kept bytes when this host has not loaded it.
+    ///
+    /// # Errors
+    /// Why it cannot be had; a job that needs it waits and tries again.
+    pub(crate) async fn generation(&self, number: Generation) -> Result<Arc<Snapshot>, String> {
+        if let Some(found) = self.registry.found(number) {
+            return Ok(found);
+        }
+        let _one_at_a_time = self.registry.single_flight.lock().await;
+        if let Some(found) = self.registry.found(number) {
+            return Ok(found);
+        }
+        self.load_generation(number).await
+    }
+
+    /// The same for who is alone already.
+    pub(super) async fn load_generation(
+        &self,
+        number: Generation,
+    ) -> Result<Arc<Snapshot>, String> {
+        if let Some(found) = self.registry.found(number) {
+            return Ok(found);
+        }
+        let record = self.ports.generations.generation(number).await;
+        let record = record.map_err(|error| error.to_string())?;
+        let record = record.ok_or_else(|| format!("generation {number} is not in the ledger"))?;
+        let workshop = workshop(&self.ports, &self.schemas, &self.settings);
+        let prepared = workshop
+            .prepare(
+                &record.manifest,
+                Bytes::KeptForJobs,
+                number,
+                record.activated_at,
+            )
+            .await
+            .map_err(|errors| one_line(&errors))?;
+        let snapshot = Arc::new(prepared.snapshot);
+        self.registry.note_loaded(&snapshot);
+        self.registry.hold(Arc::clone(&snapshot));
+        Ok(snapshot)
+    }
+
+    /// Prepares what the registry holds now, and looks at all that it would change.
+    async fn candidate(
+        &self,
+        options: Options,
+    ) -> Result<Result<Candidate, Vec<EntryError>>, ledger::Error> {
+        let live = self.registry.live();
+        let standing = Standing::read(&*self.ports.records, Some(&live)).await?;
+        let workshop = workshop(&self.ports, &self.schemas, &self.settings);
+        let latest = self.ports.generations.latest(1).await?.pop();
+        let now = self.ports.clock.now();
+        let read = read(&workshop, latest.as_ref(), &standing, now).await;
+        let (prepared, record) = match read {
+            Ok(read) => read,
+            Err(errors) => return Ok(Err(errors)),
+        };
+        self.registry.note_loaded(&prepared.snapshot);
+        let mut plan = Plan::between(&live, &prepared.snapshot);
+        let mut errors = held_back(&live, &prepared.snapshot, &standing);
+        plan.count_jobs(&self.ports.pins.held().await?);
+        for (from, to) in successors(&live, &prepared.snapshot) {
+            let replay = self.replay(&from, &to, options.replay).await?;
+            errors.extend(too_different(&replay, options.max_diff));
+            plan.replays.push(replay);
+        }
+        if !errors.is_empty() {
+            return Ok(Err(errors));
+        }
+        Ok(Ok(Candidate {
+            prepared,
+            record,
+            plan,
+        }))
+    }
+}
+
+fn too_different(replay: &super::Replay, max_diff: Option<u64>) -> Option<EntryError> {
+    let most = max_diff.filter(|most| replay.differing() > *most)?;
+    Some(EntryError::new(
+        format!("plugin {}", replay.to),
+        format!(
+            "decides otherwise than before, {most} differences are allowed: {replay}; look at the samples with \
+             lucius registry plan, and mend it or allow more with --max-diff"
+        ),
+    ))
+}
+
+/// A registry that could go live.
+struct Candidate {
+    prepared: Prepared,
+    /// What to append; nothing when it is the latest generation already.
+    record: Option<GenerationRecord>,
+    plan: Plan,
+}
+
+/// Reads the source and prepares it; the record is what to append, if it is not the latest generation already.
+async fn read(
+    workshop: &Workshop<'_>,
+    latest: Option<&GenerationRecord>,
+    standing: &Standing,
+    now: Timestamp,
+) -> Result<(Prepared, Option<GenerationRecord>), Vec<EntryError>> {
+    let manifest = workshop.source.manifest().await;
+    let manifest = manifest.map_err(|error| vec![EntryError::new("registry.json", error)])?;
+    let digest = Digest::of(manifest.as_bytes());
+    let unchanged = latest.filter(|latest| latest.digest == digest);
+    let (number, activated_at) = match (unchanged, latest) {
+        (Some(same), _) => (same.generation, same.activated_at),
+        (None, Some(latest)) => (Generation(latest.generation.0 + 1), now),
+        (None, None) => (Generation(1), now),
+    };
+    let prepared = workshop
+        .prepare(&manifest, Bytes::Registry(standing), number, activated_at)
+        .await?;
+    let record = unchanged.is_none().then(|| GenerationRecord {
+        generation: number,
+        activated_at,
+        digest,
+        manifest,
+        origin: Origin::Source,
+        schemas: prepared.materials.schemas.clone(),
+    });
+    Ok((prepared, record))
+}
+
+fn taken(number: Generation) -> EntryError {
+    let reason = format!("another host has just activated generation {number}: reload again");
+    EntryError::new("registry.json", reason)
+}
+
+pub(super) fn workshop<'a>(
+    ports: &'a Ports,
+    schemas: &'a Schemas,
+    settings: &Settings,
+) -> Workshop<'a> {
     let cap = settings.plugin_cap;
     Workshop {
         runtime: &*ports.runtime,
@@ -179,57 +525,99 @@ fn workshop<'a>(ports: &'a Ports, schemas: &'a Schemas, settings: &Settings) -> 
     }
 }
 
-/// Prepares what the source holds and appends it to the ledger, unless it is the latest generation already.
-async fn activate(
+/// What a start makes live: the registry if it is new, else the latest generation.
+async fn start_with(
     workshop: &Workshop<'_>,
-    generations: &dyn Generations,
-    latest: Option<GenerationRecord>,
+    ports: &Ports,
     now: Timestamp,
 ) -> Result<Result<Snapshot, Vec<EntryError>>, ledger::Error> {
-    let manifest = match workshop.source.manifest().await {
-        Ok(manifest) => manifest,
-        Err(error) => return Ok(Err(vec![EntryError::new("registry.json", error)])),
+    let latest = ports.generations.latest(1).await?.pop();
+    if let Some(latest) = &latest
+        && let Ok(manifest) = workshop.source.manifest().await
+        && stands_aside(&*ports.generations, latest, Digest::of(manifest.as_bytes())).await?
+    {
+        return Ok(restore(workshop, latest).await);
+    }
+    let live = match &latest {
+        Some(latest) => serials_of(latest),
+        None => Vec::new(),
     };
-    let digest = Digest::of(manifest.as_bytes());
-    let unchanged = latest.as_ref().filter(|latest| latest.digest == digest);
-    let (number, activated_at) = match (unchanged, &latest) {
-        (Some(same), _) => (same.generation, same.activated_at),
-        (None, Some(latest)) => (Generation(latest.generation.0 + 1), now),
-        (None, None) => (Generation(1), now),
+    let mut standing = Standing::read(&*ports.records, None).await?;
+    standing.raise(live);
+    let (prepared, record) = match read(workshop, latest.as_ref(), &standing, now).await {
+        Ok(read) => read,
+        Err(errors) => return Ok(Err(errors)),
     };
-    let prepared = workshop
-        .prepare(&manifest, Bytes::Registry, number, activated_at)
-        .await;
-    if prepared.is_ok() && unchanged.is_none() {
-        let record = GenerationRecord {
-            generation: number,
-            activated_at,
-            digest,
-            manifest,
-        };
-        if generations.append(record).await? == Committed::Conflict {
-            return Ok(Err(vec![EntryError::new(
-                "registry.json",
-                format!("another host has just activated generation {number}: reload again"),
-            )]));
+    let Prepared {
+        snapshot,
+        materials,
+    } = prepared;
+    for (digest, bytes) in materials.files {
+        if let Err(error) = ports.source.keep(digest, bytes).await {
+            let reason = format!("{digest} cannot be kept: {error}; see to the data directory");
+            return Ok(Err(vec![EntryError::new("registry.json", reason)]));
         }
     }
-    Ok(prepared)
+    if let Some(record) = record {
+        let number = record.generation;
+        if ports.generations.append(record).await? == Committed::Conflict {
+            return Ok(Err(vec![taken(number)]));
+        }
+    }
+    note_serials(&*ports.records, &snapshot).await?;
+    Ok(Ok(snapshot))
 }
 
-/// Makes a generation from the record and the kept components.
+/// True when the registry is as it was when it was last read, and another generation was put in its place since: by a
+/// rollback, or by the breaker.
+async fn stands_aside(
+    generations: &dyn Generations,
+    latest: &GenerationRecord,
+    registry: Digest,
+) -> Result<bool, ledger::Error> {
+    let mut before = latest.clone();
+    while before.origin != Origin::Source {
+        let number = Generation(before.generation.0.saturating_sub(1));
+        let Some(found) = generations.generation(number).await? else {
+            return Ok(false);
+        };
+        before = found;
+    }
+    Ok(latest.origin != Origin::Source && before.digest == registry)
+}
+
+fn serials_of(record: &GenerationRecord) -> Vec<(lucius_domain::id::PluginId, u64)> {
+    let manifest: Option<super::Manifest> = serde_json::from_str(&record.manifest).ok();
+    let plugins = manifest.into_iter().flat_map(|manifest| manifest.plugins);
+    plugins
+        .filter_map(|plugin| Some((plugin.id, plugin.signature?.serial)))
+        .collect()
+}
+
+/// Makes a generation that was live from the kept bytes.
 async fn restore(
     workshop: &Workshop<'_>,
     record: &GenerationRecord,
-    from: Bytes,
 ) -> Result<Snapshot, Vec<EntryError>> {
-    let GenerationRecord {
-        generation,
-        activated_at,
-        manifest,
-        ..
-    } = record;
-    workshop
-        .prepare(manifest, from, *generation, *activated_at)
-        .await
+    let from = Bytes::Kept(&record.schemas);
+    let (number, at) = (record.generation, record.activated_at);
+    let prepared = workshop.prepare(&record.manifest, from, number, at).await?;
+    Ok(prepared.snapshot)
+}
+
+/// The newest generation that can be had.
+async fn last_good(
+    workshop: &Workshop<'_>,
+    ports: &Ports,
+) -> Result<Option<Snapshot>, ledger::Error> {
+    for record in ports.generations.latest(KEPT_GENERATIONS).await? {
+        match restore(workshop, &record).await {
+            Ok(snapshot) => return Ok(Some(snapshot)),
+            Err(errors) => {
+                let reasons = one_line(&errors);
+                tracing::error!(generation = %record.generation, reasons, "a generation cannot be restored");
+            }
+        }
+    }
+    Ok(None)
 }

@@ -6,14 +6,55 @@
 //! Jobs keep the generation they were accepted under.
 
 mod activate;
+mod approve;
+mod breaker;
 mod manifest;
+mod plan;
 mod prepare;
+mod replay;
 pub mod signature;
 mod snapshot;
+mod standing;
+pub(crate) mod tidy;
+mod trust;
 
-pub use activate::{Registry, Reload, StartError};
-pub use manifest::{Manifest, PartialLimits, PluginSpec};
+pub use activate::{Activated, KEPT_GENERATIONS, Registry, Reload, StartError};
+pub use approve::ApproveError;
+pub use breaker::Threshold;
+pub(crate) use breaker::{Breaker, Broken};
+pub use manifest::{Denied, Manifest, PartialLimits, PluginSpec};
+pub use plan::{Change, Plan, PluginChange, ProtocolChange};
+pub use replay::{Difference, Replay};
 pub use snapshot::{PluginEntry, Protocol, Snapshot, StepEntry};
+pub use standing::{Approval, Quarantine};
+pub use tidy::Tidied;
+
+/// How a candidate is looked at before it goes live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// How many of a plugin's past decisions are put to the one that would replace it.
+    pub replay: usize,
+    /// How many of them it may decide otherwise; any number when absent.
+    pub max_diff: Option<u64>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            replay: 1_000,
+            max_diff: None,
+        }
+    }
+}
+
+/// What an operator can set about the registry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// How a candidate is looked at when a request does not say.
+    pub options: Options,
+    /// When a plugin's version is taken out of service.
+    pub breaker: Threshold,
+}
 
 /// What is wrong with one entry of a registry.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, serde::Serialize)]
@@ -56,7 +97,22 @@ pub async fn check(
         cap,
     };
     let (generation, now) = Default::default();
-    workshop
-        .prepare(&manifest, prepare::Bytes::Registry, generation, now)
-        .await
+    let standing = standing::Standing::default();
+    let prepared = workshop
+        .prepare(
+            &manifest,
+            prepare::Bytes::Registry(&standing),
+            generation,
+            now,
+        )
+        .await?;
+    Ok(prepared.snapshot)
+}
+
+fn one_line(errors: &[EntryError]) -> String {
+    errors
+        .iter()
+        .map(EntryError::to_string)
+        .collect::<Vec<_>>()
+        .join("; ")
 }

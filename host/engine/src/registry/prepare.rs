@@ -12,6 +12,8 @@ use lucius_ports::registry::Source;
 use serde_json::Value;
 
 use super::manifest::{Manifest, PluginSpec, ProtocolSpec, StepDeclaration};
+use super::standing::Standing;
+use super::trust::Guard;
 use super::{EntryError, PluginEntry, Protocol, Snapshot, StepEntry};
 use crate::schema::{Compiled, Schemas};
 
@@ -23,38 +25,64 @@ pub(super) struct Workshop<'a> {
     pub(super) cap: Limits,
 }
 
-/// Where component bytes come from.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Bytes {
-    /// The registry, by the path the entry names; they are kept from then on.
-    Registry,
-    /// What was kept when the generation first went live.
-    Kept,
+/// Where the bytes of components and schemas come from.
+#[derive(Clone, Copy)]
+pub(super) enum Bytes<'a> {
+    /// The registry, by the path that the entry names. Only these have to be let in: see [`Guard`].
+    Registry(&'a Standing),
+    /// What was kept when the generation first went live; payload schemas are found by these digests.
+    Kept(&'a BTreeMap<String, Digest>),
     /// The same for jobs that are under way: their payloads were checked when they were accepted, so the schemas,
     /// which may be gone from the registry since, are not needed. Such a generation accepts nothing.
     KeptForJobs,
 }
 
+/// A generation that could go live, and what has to be kept for it before it does.
+pub(super) struct Prepared {
+    pub(super) snapshot: Snapshot,
+    pub(super) materials: Materials,
+}
+
+/// What a generation was made of.
+#[derive(Default)]
+pub(super) struct Materials {
+    /// Every component and every schema that came from the registry.
+    pub(super) files: BTreeMap<Digest, Arc<[u8]>>,
+    /// The schemas among them, by the name that the manifest gives them.
+    pub(super) schemas: BTreeMap<String, Digest>,
+}
+
+/// A name, what it was admitted as, and where bytes come from: what the parts of a manifest are checked against.
+struct Parts<'a> {
+    manifest: &'a Manifest,
+    plugins: BTreeMap<String, Arc<PluginEntry>>,
+    from: Bytes<'a>,
+}
+
 impl Workshop<'_> {
-    /// Checks everything and reports everything.
+    /// Checks everything and reports everything. Nothing is written; components that are admitted stay loaded until
+    /// the runtime is told to drop them.
     pub(super) async fn prepare(
         &self,
         manifest_text: &str,
-        from: Bytes,
+        from: Bytes<'_>,
         generation: Generation,
         activated_at: Timestamp,
-    ) -> Result<Snapshot, Vec<EntryError>> {
+    ) -> Result<Prepared, Vec<EntryError>> {
         let manifest = self.parse(manifest_text)?;
         let mut errors = duplicates(&manifest);
-        if manifest.trust.require_signature {
-            errors.push(EntryError::new(
-                "trust",
-                "require_signature is set, and this version cannot verify signatures: nothing is admitted",
-            ));
-        }
+        let guard = match from {
+            Bytes::Registry(standing) => {
+                let (guard, found) = Guard::read(&manifest.trust, standing);
+                errors.extend(found);
+                Some(guard)
+            }
+            Bytes::Kept(_) | Bytes::KeptForJobs => None,
+        };
+        let mut materials = Materials::default();
         let mut plugins = BTreeMap::new();
         for spec in &manifest.plugins {
-            match self.admit(spec, from).await {
+            match self.admit(spec, from, guard.as_ref(), &mut materials).await {
                 Ok(entry) => {
                     plugins.insert(format!("{}@{}", spec.id, spec.version), Arc::new(entry));
                 }
@@ -65,8 +93,13 @@ impl Workshop<'_> {
             }
         }
         let mut protocols = Vec::new();
+        let parts = Parts {
+            manifest: &manifest,
+            plugins,
+            from,
+        };
         for spec in &manifest.protocols {
-            match self.protocol(spec, &manifest, &plugins, from).await {
+            match self.protocol(spec, &parts, &mut materials).await {
                 Ok(protocol) => protocols.push(Arc::new(protocol)),
                 Err(found) => errors.extend(found),
             }
@@ -77,20 +110,24 @@ impl Workshop<'_> {
         let in_order = manifest.plugins.iter();
         let plugins = in_order
             .filter_map(|spec| {
-                plugins
+                parts
+                    .plugins
                     .get(&format!("{}@{}", spec.id, spec.version))
                     .cloned()
             })
             .collect();
-        let digest = Digest::of(manifest_text.as_bytes());
-        let tenants = manifest.tenants;
-        Ok(Snapshot {
+        let snapshot = Snapshot {
             generation,
             activated_at,
-            digest,
+            digest: Digest::of(manifest_text.as_bytes()),
             protocols,
             plugins,
-            tenants,
+            tenants: manifest.tenants,
+            deny: manifest.trust.deny,
+        };
+        Ok(Prepared {
+            snapshot,
+            materials,
         })
     }
 
@@ -115,12 +152,18 @@ impl Workshop<'_> {
         serde_json::from_value(document).map_err(|error| one(error.to_string()))
     }
 
-    async fn admit(&self, spec: &PluginSpec, from: Bytes) -> Result<PluginEntry, String> {
+    async fn admit(
+        &self,
+        spec: &PluginSpec,
+        from: Bytes<'_>,
+        guard: Option<&Guard<'_>>,
+        materials: &mut Materials,
+    ) -> Result<PluginEntry, String> {
         let declared = Digest::parse(&spec.sha256)
             .ok_or("sha256 is not 64 hexadecimal digits: run cargo xtask plugins")?;
         let bytes = match from {
-            Bytes::Registry => self.source.file(&spec.component).await,
-            Bytes::Kept | Bytes::KeptForJobs => self.source.kept(declared).await,
+            Bytes::Registry(_) => self.source.file(&spec.component).await,
+            Bytes::Kept(_) | Bytes::KeptForJobs => self.source.kept(declared).await,
         }
         .map_err(|error| format!("component cannot be read: {error}"))?;
         let actual = Digest::of(&bytes);
@@ -130,6 +173,11 @@ impl Workshop<'_> {
                  component, or register the new one as a new version"
             ));
         }
+        // Before anything is compiled: what nobody vouches for is not looked into.
+        let serial = match guard {
+            Some(guard) => guard.check(spec, actual)?,
+            None => spec.signature.as_ref().map(|it| it.serial),
+        };
         let limits = spec.limits.capped_by(self.cap);
         let description = self
             .runtime
@@ -151,12 +199,7 @@ impl Workshop<'_> {
                 "it may route to service \"{service}\", which is not granted: add it to the entry's services"
             ));
         }
-        if from == Bytes::Registry {
-            self.source
-                .keep(actual, bytes)
-                .await
-                .map_err(|error| error.to_string())?;
-        }
+        materials.files.insert(actual, bytes);
         let pin = Pin {
             id: spec.id.clone(),
             version: spec.version.clone(),
@@ -168,20 +211,20 @@ impl Workshop<'_> {
             limits,
             services,
             config: spec.config.clone(),
+            serial,
         })
     }
 
     async fn protocol(
         &self,
         spec: &ProtocolSpec,
-        manifest: &Manifest,
-        plugins: &BTreeMap<String, Arc<PluginEntry>>,
-        from: Bytes,
+        parts: &Parts<'_>,
+        materials: &mut Materials,
     ) -> Result<Protocol, Vec<EntryError>> {
         let mut errors = Vec::new();
         let mut steps = Vec::new();
         for step in &spec.steps {
-            match self.step(step, manifest, plugins, from).await {
+            match self.step(step, parts, materials).await {
                 Ok(entry) => steps.push(entry),
                 Err(reason) => errors.push(EntryError::new(
                     format!("protocol {} step {}", spec.protocol_id, step.step_id),
@@ -203,19 +246,19 @@ impl Workshop<'_> {
     async fn step(
         &self,
         step: &StepDeclaration,
-        manifest: &Manifest,
-        plugins: &BTreeMap<String, Arc<PluginEntry>>,
-        from: Bytes,
+        parts: &Parts<'_>,
+        materials: &mut Materials,
     ) -> Result<StepEntry, String> {
         let is_declared = |name: &str| {
-            manifest
+            parts
+                .manifest
                 .plugins
                 .iter()
                 .any(|plugin| format!("{}@{}", plugin.id, plugin.version) == name)
         };
         let plugin = match &step.plugin {
             None => None,
-            Some(name) => match plugins.get(name) {
+            Some(name) => match parts.plugins.get(name) {
                 Some(plugin) => Some(Arc::clone(plugin)),
                 None if is_declared(name) => {
                     return Err(format!("plugin {name} was refused, see its own entry"));
@@ -229,8 +272,7 @@ impl Workshop<'_> {
         };
         let payload_schema = match &step.payload_schema_ref {
             None => None,
-            Some(_) if from == Bytes::KeptForJobs => None,
-            Some(name) => Some(self.payload_schema(name).await?),
+            Some(name) => self.payload_schema(name, parts.from, materials).await?,
         };
         Ok(StepEntry {
             step_id: step.step_id.clone(),
@@ -241,18 +283,34 @@ impl Workshop<'_> {
         })
     }
 
-    async fn payload_schema(&self, name: &str) -> Result<Compiled, String> {
+    async fn payload_schema(
+        &self,
+        name: &str,
+        from: Bytes<'_>,
+        materials: &mut Materials,
+    ) -> Result<Option<Compiled>, String> {
         if let Some(built_in) = self.schemas.get(name) {
-            return Ok(built_in.clone());
+            return Ok(Some(built_in.clone()));
         }
-        let bytes = self
-            .source
-            .file(name)
-            .await
-            .map_err(|error| format!("payload schema \"{name}\" cannot be read: {error}"))?;
+        let bytes = match from {
+            Bytes::KeptForJobs => return Ok(None),
+            Bytes::Registry(_) => self.source.file(name).await,
+            Bytes::Kept(schemas) => {
+                let digest = schemas
+                    .get(name)
+                    .ok_or_else(|| format!("payload schema \"{name}\" was not kept"))?;
+                self.source.kept(*digest).await
+            }
+        }
+        .map_err(|error| format!("payload schema \"{name}\" cannot be read: {error}"))?;
+        let digest = Digest::of(&bytes);
+        materials.schemas.insert(name.to_owned(), digest);
+        materials.files.insert(digest, Arc::clone(&bytes));
         let text = std::str::from_utf8(&bytes)
             .map_err(|_| format!("payload schema \"{name}\" is not UTF-8 text"))?;
-        Compiled::new(text).map_err(|error| format!("payload schema \"{name}\" is {error}"))
+        Compiled::new(text)
+            .map(Some)
+            .map_err(|error| format!("payload schema \"{name}\" is {error}"))
     }
 }
 

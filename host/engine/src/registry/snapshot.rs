@@ -13,7 +13,7 @@ use lucius_domain::time::Timestamp;
 use lucius_ports::plugin::Limits;
 use serde_json::Value;
 
-use super::manifest::{Overrides, ProtocolSpec, Tenant};
+use super::manifest::{Denied, Overrides, ProtocolSpec, Tenant};
 use crate::schema::Compiled;
 
 /// One generation.
@@ -30,6 +30,8 @@ pub struct Snapshot {
     pub plugins: Vec<Arc<PluginEntry>>,
     /// Settings by tenant.
     pub tenants: BTreeMap<TenantId, Tenant>,
+    /// Components that it refuses.
+    pub deny: Vec<Denied>,
 }
 
 impl Snapshot {
@@ -79,7 +81,7 @@ pub struct StepEntry {
 }
 
 /// A plugin that was admitted.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PluginEntry {
     /// Id, version and digest.
     pub pin: Pin,
@@ -89,6 +91,8 @@ pub struct PluginEntry {
     pub services: Vec<ServiceName>,
     /// Handed to it with every call.
     pub config: Value,
+    /// The serial that its signature covers, when it is signed.
+    pub serial: Option<u64>,
 }
 
 impl Protocol {

@@ -93,12 +93,16 @@ impl Ids for CountingIds {
 /// What a plugin does instead of what it usually does; `None` for the usual.
 type Script = dyn Fn(&PluginId, &Call) -> Option<Result<Answer, Fault>> + Send + Sync;
 
+/// The same for one version.
+type VersionScript = dyn Fn(&Call) -> Option<Result<Answer, Fault>> + Send + Sync;
+
 /// Runs "components" whose bytes are their description as JSON. Left alone a plugin takes every payload as it is,
 /// routes to the declared service and leaves the verdict to the worker.
 pub(crate) struct ScriptedRuntime {
     admitted: Mutex<HashMap<Digest, Description>>,
     script: Mutex<Arc<Script>>,
     calls: Mutex<Vec<(PluginId, &'static str)>>,
+    of_versions: Mutex<BTreeMap<String, Arc<VersionScript>>>,
 }
 
 impl Default for ScriptedRuntime {
@@ -107,6 +111,7 @@ impl Default for ScriptedRuntime {
             admitted: Mutex::default(),
             script: Mutex::new(Arc::new(|_, _| None)),
             calls: Mutex::default(),
+            of_versions: Mutex::default(),
         }
     }
 }
@@ -119,8 +124,29 @@ impl ScriptedRuntime {
         *lock(&self.script) = Arc::new(script);
     }
 
+    /// What one version, `<id>@<version>`, does instead.
+    pub(crate) fn script_version(
+        &self,
+        version: &str,
+        script: impl Fn(&Call) -> Option<Result<Answer, Fault>> + Send + Sync + 'static,
+    ) {
+        lock(&self.of_versions).insert(version.to_owned(), Arc::new(script));
+    }
+
+    /// The versions that are loaded, `<id>@<version>`, in order.
+    pub(crate) fn loaded(&self) -> Vec<String> {
+        let admitted = lock(&self.admitted);
+        let mut loaded: Vec<String> = admitted
+            .values()
+            .map(|it| format!("{}@{}", it.id, it.version))
+            .collect();
+        loaded.sort();
+        loaded
+    }
+
     /// Every plugin does what it usually does again.
     pub(crate) fn heal(&self) {
+        lock(&self.of_versions).clear();
         self.script(|_, _| None);
     }
 
@@ -172,11 +198,17 @@ impl Runtime for ScriptedRuntime {
     async fn call(&self, component: &Digest, _: Limits, call: Call) -> Result<Answered, Fault> {
         // Others get a turn while a plugin runs.
         tokio::task::yield_now().await;
-        let id = lock(&self.admitted).get(component).map(|it| it.id.clone());
-        let id = id.ok_or(Fault::NotLoaded)?;
+        let found = lock(&self.admitted).get(component).cloned();
+        let Description { id, version, .. } = found.ok_or(Fault::NotLoaded)?;
         lock(&self.calls).push((id.clone(), kind(&call)));
         let script = Arc::clone(&lock(&self.script));
-        let answer = script(&id, &call).unwrap_or_else(|| Ok(usual(call)))?;
+        let of_version = lock(&self.of_versions)
+            .get(&format!("{id}@{version}"))
+            .cloned();
+        let own = of_version.and_then(|script| script(&call));
+        let answer = own
+            .or_else(|| script(&id, &call))
+            .unwrap_or_else(|| Ok(usual(call)))?;
         Ok(Answered {
             answer,
             fuel: 1_000,
@@ -205,6 +237,17 @@ impl MemorySource {
         lock(&self.files).insert(path.to_owned(), bytes.into());
     }
 
+    /// How many files are kept.
+    pub(crate) fn kept_count(&self) -> usize {
+        lock(&self.kept).len()
+    }
+
+    /// Forgets the registry: whoever asks for it, or for a file of it, fails.
+    pub(crate) fn vanish(&self) {
+        self.set_manifest(None);
+        lock(&self.files).clear();
+    }
+
     pub(crate) fn remove(&self, path: &str) {
         lock(&self.files).remove(path);
     }
@@ -230,6 +273,15 @@ impl Source for MemorySource {
     async fn kept(&self, digest: Digest) -> Result<Arc<[u8]>, Error> {
         let missing = || Error::Unreadable(format!("{digest} was not kept"));
         lock(&self.kept).get(&digest).cloned().ok_or_else(missing)
+    }
+
+    async fn all_kept(&self) -> Result<Vec<Digest>, Error> {
+        Ok(lock(&self.kept).keys().copied().collect())
+    }
+
+    async fn forget(&self, digest: Digest) -> Result<(), Error> {
+        lock(&self.kept).remove(&digest);
+        Ok(())
     }
 }
 

@@ -138,7 +138,7 @@ async fn a_known_command_is_answered_even_if_limits_or_rules_would_refuse_it_now
     publish_registry(&stage.source, &fewer);
     stage
         .engine
-        .reload()
+        .reload(lucius_engine::registry::Options::default())
         .await
         .expect("the ledger answers")
         .expect("it is good");

@@ -2,7 +2,7 @@
 
 use lucius_domain::id::Generation;
 use lucius_engine::engine::OpenError;
-use lucius_engine::registry::{EntryError, StartError};
+use lucius_engine::registry::{EntryError, Options, StartError};
 use lucius_engine::sweep::DRIFT;
 use lucius_ports::ledger::Generations as _;
 use serde_json::{Value, json};
@@ -36,8 +36,9 @@ async fn start_errors(world: &World) -> Vec<EntryError> {
 }
 
 async fn reload(stage: &Stage) -> Result<Generation, Vec<EntryError>> {
-    let outcome = stage.engine.reload().await.expect("the ledger answers");
-    outcome.map(|snapshot| snapshot.generation)
+    let outcome = stage.engine.reload(Options::default()).await;
+    let outcome = outcome.expect("the ledger answers");
+    outcome.map(|activated| activated.live.generation)
 }
 
 fn entries(errors: &[EntryError]) -> Vec<&str> {
@@ -102,7 +103,7 @@ async fn each_kind_of_mistake_is_refused() {
         ("protocol plain.v1 step plain", |it| {
             it["protocols"][2]["steps"][0]["payload_schema_ref"] = "schemas/broken.json".into();
         }),
-        ("trust", |it| {
+        ("plugin sis@1.0.0", |it| {
             it["trust"] = json!({ "require_signature": true })
         }),
     ];

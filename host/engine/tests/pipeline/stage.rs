@@ -77,6 +77,7 @@ impl World {
     pub(crate) fn ports(&self) -> Ports {
         Ports {
             ledger: Arc::new(Yielding(Arc::clone(&self.faulty))),
+            pins: Arc::clone(&self.faulty) as Arc<_>,
             generations: Arc::clone(&self.faulty) as Arc<_>,
             records: Arc::clone(&self.records) as Arc<_>,
             bus: Arc::clone(&self.bus) as Arc<_>,
@@ -106,6 +107,7 @@ pub(crate) fn settings() -> Settings {
         default_mode: Mode::Default,
         refs: RefRules::default(),
         plugin_cap: plugin::Limits::default(),
+        registry: lucius_engine::registry::Settings::default(),
         callback_base: "http://127.0.0.1:7420/".to_owned(),
         workspace_ref: "file:///workspace/".to_owned(),
         token_key: [7; 32],
@@ -118,18 +120,22 @@ pub(crate) fn settings() -> Settings {
     }
 }
 
-fn description(id: &str) -> String {
+fn description(id: &str, version: &str) -> String {
     let (name, service) = (id.to_uppercase(), format!("platform-{id}"));
-    json!({ "id": id, "version": "1.0.0", "step_types": [name], "services": [service] }).to_string()
+    json!({ "id": id, "version": version, "step_types": [name], "services": [service] }).to_string()
 }
 
 /// A registry entry whose component is in the registry too.
 pub(crate) fn plugin_entry(source: &MemorySource, id: &str) -> Value {
-    let component = description(id);
     let path = format!("components/{id}.wasm");
-    source.put(&path, component.as_bytes());
+    plugin_version(source, id, "1.0.0", &path)
+}
+
+fn plugin_version(source: &MemorySource, id: &str, version: &str, path: &str) -> Value {
+    let component = description(id, version);
+    source.put(path, component.as_bytes());
     json!({
-        "id": id, "version": "1.0.0", "component": path,
+        "id": id, "version": version, "component": path,
         "sha256": Digest::of(component.as_bytes()).to_string(),
         "services": [format!("platform-{id}")], "config": { "from": "registry" },
     })
@@ -167,6 +173,26 @@ pub(crate) fn publish_registry(source: &MemorySource, manifest: &Value) {
     let mut manifest = manifest.clone();
     let plugins = ["ocr", "embedding", "sis"].map(|id| plugin_entry(source, id));
     manifest["plugins"] = plugins.to_vec().into();
+    source.set_manifest(Some(&manifest));
+}
+
+/// Puts a manifest into the registry whose OCR steps are decided by another version, after `change` had its way.
+pub(crate) fn publish_version(
+    source: &MemorySource,
+    version: &str,
+    change: impl FnOnce(&mut Value),
+) {
+    let mut manifest = manifest();
+    let path = format!("components/ocr-{version}.wasm");
+    manifest["plugins"] = json!([
+        plugin_version(source, "ocr", version, &path),
+        plugin_entry(source, "embedding"),
+        plugin_entry(source, "sis"),
+    ]);
+    for protocol in 0..2 {
+        manifest["protocols"][protocol]["steps"][0]["plugin"] = format!("ocr@{version}").into();
+    }
+    change(&mut manifest);
     source.set_manifest(Some(&manifest));
 }
 
@@ -358,6 +384,16 @@ impl Stage {
     pub(crate) async fn fail(&self, directive: &Directive, class: &str) -> Result<bool, Refusal> {
         self.result(directive, failure(directive, self.now(), class))
             .await
+    }
+
+    /// Publishes what is due, and lets the directives of jobs about one document succeed.
+    pub(crate) async fn work_one_of(&self, doc_id: &str) {
+        self.dispatch().await;
+        for directive in self.directives() {
+            if self.job(directive.job_id).await.spec.doc_id.as_deref() == Some(doc_id) {
+                assert!(self.succeed(&directive).await.expect("the RESULT counts"));
+            }
+        }
     }
 
     /// Publishes, acknowledges and succeeds the one directive that is due.

@@ -12,6 +12,7 @@ use std::time::Duration;
 use lucius_domain::contract::RefRules;
 use lucius_domain::retry::Timing as JobTiming;
 use lucius_domain::routing::Mode;
+use lucius_engine::registry::{Options, Settings as RegistrySettings, Threshold};
 use lucius_engine::settings::Limits as EngineLimits;
 use lucius_ports::plugin::Limits as PluginLimits;
 use serde::{Deserialize, Serialize};
@@ -306,6 +307,16 @@ pub struct Plugins {
     pub compile_memory_bytes: u64,
     /// Processor time for compiling a component, in seconds.
     pub compile_cpu_seconds: u64,
+    /// How many past decisions of a plugin are put to the version that would replace it.
+    pub replay: usize,
+    /// How many of them it may decide otherwise before a reload is refused; -1 for any number.
+    pub max_diff: i64,
+    /// How many different questions may break a version and not another before it is quarantined ...
+    pub breaker_payloads: std::num::NonZeroUsize,
+    /// ... within this time, in milliseconds.
+    pub breaker_window_ms: u64,
+    /// How often the registry folder is looked at for changes, in milliseconds; 0 for never.
+    pub watch_ms: u64,
 }
 
 impl Default for Plugins {
@@ -318,11 +329,36 @@ impl Default for Plugins {
             output_bytes: 1 << 20,
             compile_memory_bytes: 2 << 30,
             compile_cpu_seconds: 60,
+            replay: Options::default().replay,
+            max_diff: -1,
+            breaker_payloads: breaker_payloads(),
+            breaker_window_ms: 300_000,
+            watch_ms: 0,
         }
     }
 }
 
+/// The engine's own default, which is not zero.
+fn breaker_payloads() -> std::num::NonZeroUsize {
+    let payloads = Threshold::default().payloads;
+    std::num::NonZeroUsize::new(payloads).unwrap_or(std::num::NonZeroUsize::MIN)
+}
+
 impl Plugins {
+    /// How the registry is reloaded, as the engine takes it.
+    pub fn registry(&self) -> RegistrySettings {
+        RegistrySettings {
+            options: Options {
+                replay: self.replay,
+                max_diff: u64::try_from(self.max_diff).ok(),
+            },
+            breaker: Threshold {
+                payloads: self.breaker_payloads.get(),
+                window: Duration::from_millis(self.breaker_window_ms),
+            },
+        }
+    }
+
     /// The cap as the engine takes it.
     pub fn cap(&self) -> PluginLimits {
         let Self {
@@ -330,8 +366,7 @@ impl Plugins {
             deadline_ms,
             fuel,
             output_bytes,
-            compile_memory_bytes: _,
-            compile_cpu_seconds: _,
+            ..
         } = *self;
         PluginLimits {
             memory_bytes,

@@ -110,6 +110,7 @@ impl Host {
         let clock = Arc::new(Ticking::default());
         let ports = Ports {
             ledger: Arc::clone(&ledger) as _,
+            pins: Arc::clone(&ledger) as _,
             generations: Arc::clone(&ledger) as _,
             records: Arc::clone(&records) as _,
             bus: Arc::clone(&bus) as _,
@@ -125,6 +126,7 @@ impl Host {
             default_mode: Mode::Default,
             refs: RefRules::default(),
             plugin_cap: plugin::Limits::default(),
+            registry: lucius_engine::registry::Settings::default(),
             callback_base: "http://127.0.0.1:7420".to_owned(),
             workspace_ref: "file:///workspace".to_owned(),
             token_key: [7; 32],

@@ -166,6 +166,15 @@ impl Source for Shelf {
             .cloned()
             .ok_or_else(|| Error::Unreadable(format!("{digest} is not kept")))
     }
+
+    async fn all_kept(&self) -> Result<Vec<Digest>, Error> {
+        Ok(self.kept.lock().unwrap().keys().copied().collect())
+    }
+
+    async fn forget(&self, digest: Digest) -> Result<(), Error> {
+        self.kept.lock().unwrap().remove(&digest);
+        Ok(())
+    }
 }
 
 /// Every look is a millisecond later.

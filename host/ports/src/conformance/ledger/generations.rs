@@ -6,7 +6,7 @@ use lucius_domain::id::{Digest, Generation};
 use tokio::task::JoinSet;
 
 use super::play::START;
-use crate::ledger::{Committed, GenerationRecord, Generations};
+use crate::ledger::{Committed, GenerationRecord, Generations, Origin};
 
 /// A generation for tests.
 pub fn record(number: u64, manifest: &str) -> GenerationRecord {
@@ -15,6 +15,14 @@ pub fn record(number: u64, manifest: &str) -> GenerationRecord {
         activated_at: START.plus_ms(number),
         digest: Digest::of(manifest.as_bytes()),
         manifest: manifest.to_owned(),
+        origin: match number % 3 {
+            0 => Origin::Quarantine {
+                digest: Digest::of(b"broken"),
+            },
+            1 => Origin::Source,
+            _ => Origin::Rollback { to: Generation(1) },
+        },
+        schemas: [("schemas/a.json".to_owned(), Digest::of(b"schema"))].into(),
     }
 }
 
