@@ -164,9 +164,11 @@ impl Engine {
                 break;
             }
         }
-        let moved = events.iter().filter_map(|recorded| match recorded.event {
-            Event::Migrated { generation, .. } => Some(generation),
-            _ => None,
+        let moved = events.iter().filter_map(|recorded| {
+            let Event::Migrated { generation, .. } = recorded.event else {
+                return None;
+            };
+            Some(generation)
         });
         let held: Vec<Generation> = std::iter::once(job.spec.generation).chain(moved).collect();
         for generation in held {

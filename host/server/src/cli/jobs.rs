@@ -1,10 +1,11 @@
-//! `lucius jobs`: the read side and the verbs.
+//! `lucius jobs`: the read side and the verbs; what is about plugins is in [`decisions`].
 
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use super::Failure;
 use super::client::{Client, HostUrl};
+use super::decisions;
 use super::output::{self, text};
 
 #[derive(Args)]
@@ -43,6 +44,12 @@ enum Command {
     Cancel { job: String },
     /// Start a failed job again at its failed step
     Redrive { job: String },
+    /// Show what plugins decided about a job, one by one
+    Explain { job: String },
+    /// Write what plugins decided about a job as cases for lucius plugin test
+    Export(decisions::Export),
+    /// Move a job to another registry generation
+    Migrate(decisions::Migrate),
 }
 
 pub(super) async fn run(flags: Flags, json: bool) -> Result<(), Failure> {
@@ -92,6 +99,9 @@ pub(super) async fn run(flags: Flags, json: bool) -> Result<(), Failure> {
         }
         Command::Cancel { job } => verb(&client, &job, "cancel", json).await?,
         Command::Redrive { job } => verb(&client, &job, "redrive", json).await?,
+        Command::Explain { job } => decisions::explain(&client, &job, json).await?,
+        Command::Export(flags) => decisions::export(&client, flags, json).await?,
+        Command::Migrate(flags) => decisions::migrate(&client, flags, json).await?,
     }
     Ok(())
 }
@@ -217,7 +227,7 @@ pub(super) fn event_line(event: &Value) -> String {
     line.trim_end().to_owned()
 }
 
-fn segment(text: &str) -> String {
+pub(super) fn segment(text: &str) -> String {
     text.chars()
         .filter(|c| c.is_ascii_alphanumeric() || *c == '-')
         .collect()

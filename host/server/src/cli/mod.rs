@@ -2,11 +2,13 @@
 
 mod audit;
 pub(crate) mod client;
+mod decisions;
 mod jobs;
 mod keys;
 mod output;
 mod plugin;
 mod registry;
+mod reload;
 mod serve;
 mod submit;
 mod worker;

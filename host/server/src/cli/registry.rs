@@ -1,4 +1,4 @@
-//! `lucius registry`: check a folder offline; look at and reload the live one.
+//! `lucius registry`: check a folder offline; look at the live one, and change which generation is live.
 
 use std::path::PathBuf;
 
@@ -28,19 +28,86 @@ enum Command {
         #[arg(long, env = "LUCIUS_CONFIG")]
         config: Option<PathBuf>,
     },
+    /// Say what a reload would change, and change nothing
+    Plan(Look),
     /// Make the host read its registry again
-    Reload(HostUrl),
+    Reload(Look),
+    /// Go back to an earlier generation, from what the host has kept
+    Rollback {
+        #[command(flatten)]
+        host: HostUrl,
+        /// Which; what was live before the live one when absent
+        #[arg(long, value_name = "GENERATION")]
+        to: Option<u64>,
+    },
+    /// Let a component have what its entry asks for, although it is more than the plugin had
+    Approve(Component),
+    /// Let a component out of quarantine
+    Release(Component),
     /// Show what is live
     Status(HostUrl),
+}
+
+#[derive(Args)]
+struct Look {
+    #[command(flatten)]
+    host: HostUrl,
+    /// How many past decisions of a plugin are put to the version that would replace it
+    #[arg(long)]
+    replay: Option<u64>,
+    /// How many of them it may decide otherwise
+    #[arg(long)]
+    max_diff: Option<u64>,
+}
+
+#[derive(Args)]
+struct Component {
+    #[command(flatten)]
+    host: HostUrl,
+    /// The component's SHA-256
+    digest: String,
+}
+
+impl Look {
+    fn body(&self) -> Value {
+        json!({ "replay": self.replay, "max_diff": self.max_diff })
+    }
 }
 
 pub(super) async fn run(flags: Flags, json: bool) -> Result<(), Failure> {
     match flags.command {
         Command::Check { registry, config } => check(registry, load(config)?, json).await,
-        Command::Reload(host) => {
-            let status = Client::new(&host)?
-                .post("/v1/registry:reload", None)
-                .await?;
+        Command::Plan(look) => {
+            let body = look.body();
+            let plan = post(&look.host, "plan", &body).await?;
+            if json {
+                output::json(&plan);
+            } else {
+                show_plan(&plan);
+            }
+            Ok(())
+        }
+        Command::Reload(look) => {
+            let body = look.body();
+            changed(&post(&look.host, "reload", &body).await?, json);
+            Ok(())
+        }
+        Command::Rollback { host, to } => {
+            changed(&post(&host, "rollback", &json!({ "to": to })).await?, json);
+            Ok(())
+        }
+        Command::Approve(Component { host, digest }) => {
+            let approval = post(&host, "approve", &json!({ "digest": digest })).await?;
+            if json {
+                output::json(&approval);
+            } else {
+                let plugin = text(&approval, "plugin");
+                output::line(format!("approved  {plugin}: reload to make it live"));
+            }
+            Ok(())
+        }
+        Command::Release(Component { host, digest }) => {
+            let status = post(&host, "release", &json!({ "digest": digest })).await?;
             show(&status, json);
             Ok(())
         }
@@ -48,6 +115,60 @@ pub(super) async fn run(flags: Flags, json: bool) -> Result<(), Failure> {
             let status = Client::new(&host)?.get("/v1/registry").await?;
             show(&status, json);
             Ok(())
+        }
+    }
+}
+
+async fn post(host: &HostUrl, verb: &str, body: &Value) -> anyhow::Result<Value> {
+    let path = format!("/v1/registry:{verb}");
+    Client::new(host)?.post(&path, Some(body)).await
+}
+
+fn changed(activated: &Value, json: bool) {
+    if !json {
+        show_plan(&activated["changes"]);
+    }
+    show(activated, json);
+}
+
+fn rows<'a>(document: &'a Value, member: &str) -> impl Iterator<Item = &'a Value> {
+    document[member].as_array().into_iter().flatten()
+}
+
+fn show_plan(plan: &Value) {
+    let (from, to) = (text(plan, "generation"), text(plan, "next_generation"));
+    if from == to {
+        output::line(format!("generation {from} stays as it is"));
+    } else {
+        output::line(format!("generation {from} -> {to}"));
+    }
+    for plugin in rows(plan, "plugins") {
+        let held = match plugin["jobs"].as_u64() {
+            None | Some(0) => String::new(),
+            Some(1) => "  (1 job holds it)".to_owned(),
+            Some(jobs) => format!("  ({jobs} jobs hold it)"),
+        };
+        let (change, name) = (text(plugin, "change"), text(plugin, "plugin"));
+        output::line(format!("{change:<9}plugin {name}{held}"));
+    }
+    for protocol in rows(plan, "protocols") {
+        let (change, name) = (text(protocol, "change"), text(protocol, "protocol_id"));
+        output::line(format!("{change:<9}protocol {name}"));
+    }
+    if plan["tenants_changed"] == true {
+        output::line("changed  tenants");
+    }
+    for replay in rows(plan, "replays") {
+        output::line(text(replay, "summary"));
+        for sample in rows(replay, "samples") {
+            output::line(format!(
+                "  job {} step {} {}: {} -> {}",
+                text(sample, "jobId"),
+                text(sample, "step_id"),
+                text(sample, "kind"),
+                sample["was"],
+                sample["now"]
+            ));
         }
     }
 }
@@ -105,23 +226,30 @@ fn show(status: &Value, json: bool) {
         return;
     }
     let (generation, since) = (text(status, "generation"), text(status, "activated_at"));
-    output::line(format!("generation {generation}, live since {since}"));
-    let rows: Vec<Vec<String>> = status["plugins"]
-        .as_array()
-        .into_iter()
-        .flatten()
+    let how = match status["origin"].as_str() {
+        Some("rollback") => ", by a rollback",
+        Some("quarantine") => ", in place of one whose plugin broke down",
+        Some(_) | None => "",
+    };
+    output::line(format!("generation {generation}, live since {since}{how}"));
+    let table: Vec<Vec<String>> = rows(status, "plugins")
         .map(|plugin| {
             ["id", "version", "state", "digest"]
                 .map(|name| text(plugin, name))
                 .to_vec()
         })
         .collect();
-    output::table(&["plugin", "version", "state", "digest"], &rows);
-    for error in status["last_reload"]["errors"]
-        .as_array()
-        .into_iter()
-        .flatten()
-    {
+    output::table(&["plugin", "version", "state", "digest"], &table);
+    for broken in rows(status, "quarantined") {
+        output::line(format!(
+            "quarantined  {} {}: {}; let it out with lucius registry release {}",
+            text(broken, "plugin"),
+            text(broken, "at"),
+            text(broken, "reason"),
+            text(broken, "digest")
+        ));
+    }
+    for error in rows(&status["last_reload"], "errors") {
         output::line(format!(
             "last reload refused  {}: {}",
             text(error, "entry"),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::signal::unix::Signal;
 use tokio_util::sync::CancellationToken;
 
 use super::{Failure, output, start_log, usage};
@@ -20,8 +21,9 @@ const DRAIN: Duration = Duration::from_secs(20);
 pub(super) async fn serve(config: Config, json: bool) -> Result<(), Failure> {
     start_log(&config)?;
     let host = Host::open(config).await.map_err(usage)?;
+    let hangups = super::reload::hangups()?;
     summary(&host, &[], json);
-    run(host, CancellationToken::new()).await
+    run(host, hangups, CancellationToken::new()).await
 }
 
 /// Runs the host and the three platform workers until they are told to stop.
@@ -49,8 +51,9 @@ pub(super) async fn dev(mut config: Config, json: bool) -> Result<(), Failure> {
             stop.child_token(),
         ));
     }
+    let hangups = super::reload::hangups()?;
     summary(&host, &workers::SHIPPED, json);
-    let served = run(host, stop.clone()).await;
+    let served = run(host, hangups, stop.clone()).await;
     stop.cancel();
     while let Some(ended) = running.join_next().await {
         ended??;
@@ -109,9 +112,14 @@ fn summary(host: &Host, workers: &[&str], json: bool) {
 }
 
 /// Serves until a signal or `stop`, then lets requests under way end.
-async fn run(host: Host, stop: CancellationToken) -> Result<(), Failure> {
+async fn run(host: Host, hangups: Signal, stop: CancellationToken) -> Result<(), Failure> {
     let engine = Arc::clone(&host.engine);
     let moving = tokio::spawn(Arc::clone(&engine).run());
+    let watch = match host.config.plugins.watch_ms {
+        0 => None,
+        ms => Some(Duration::from_millis(ms)),
+    };
+    let reloading = tokio::spawn(super::reload::run(Arc::clone(&engine), hangups, watch));
     let signalled = async {
         tokio::select! {
             () = signal() => {}
@@ -138,6 +146,7 @@ async fn run(host: Host, stop: CancellationToken) -> Result<(), Failure> {
         .register(|registry| registry.register_collector(Box::new(stores)));
     http::serve(host.listener, api, signalled).await;
     moving.abort();
+    reloading.abort();
     // Its end, also when it is only that it was aborted.
     let _ended = moving.await;
     // Folds the WAL into the file, so that what is left is one file to copy.

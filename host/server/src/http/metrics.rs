@@ -84,6 +84,8 @@ pub struct Metrics {
     tenants: Level,
     backlog: Family<LaneLabels, Level>,
     generation: Level,
+    degraded: Level,
+    quarantined: Level,
 }
 
 impl Default for Metrics {
@@ -108,6 +110,8 @@ impl Metrics {
             tenants: Level::default(),
             backlog: Family::default(),
             generation: Level::default(),
+            degraded: Level::default(),
+            quarantined: Level::default(),
         };
         let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "The program that runs", build);
@@ -161,6 +165,16 @@ impl Metrics {
             "registry_generation",
             "The registry generation that is live",
             metrics.generation.clone(),
+        );
+        registry.register(
+            "registry_degraded",
+            "1 when the registry was refused and an older generation is live",
+            metrics.degraded.clone(),
+        );
+        registry.register(
+            "plugins_quarantined",
+            "Plugin versions that were taken out of service",
+            metrics.quarantined.clone(),
         );
         Self {
             registry: Mutex::new(registry),
@@ -237,7 +251,13 @@ impl Metrics {
                 .get_or_create(&LaneLabels { lane })
                 .set(pending);
         }
-        self.generation.set(engine.registry().live().generation.0);
+        let live = engine.registry();
+        self.generation.set(live.live().generation.0);
+        self.degraded
+            .set(u64::from(!live.last_reload().errors.is_empty()));
+        let quarantined = live.quarantined().len();
+        self.quarantined
+            .set(u64::try_from(quarantined).unwrap_or(u64::MAX));
         let mut out = String::new();
         let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
         text::encode(&mut out, &registry)?;

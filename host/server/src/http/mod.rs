@@ -38,6 +38,7 @@ mod body;
 mod callbacks;
 mod commands;
 mod console;
+mod decisions;
 mod events;
 mod health;
 mod hosts;

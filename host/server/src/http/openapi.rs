@@ -16,8 +16,8 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use super::access::Needs;
 use super::routes::{self, Route};
 use super::{
-    audit, callbacks, commands, console, events, health, hosts, jobs, keys, metrics, registry,
-    views,
+    audit, callbacks, commands, console, decisions, events, health, hosts, jobs, keys, metrics,
+    registry, views,
 };
 
 /// Contracts under the names that the handlers refer to.
@@ -60,7 +60,8 @@ static TEXT: LazyLock<String> = LazyLock::new(|| format!("{:#}\n", document()));
     ),
     paths(
         commands::submit, jobs::list, jobs::show, jobs::cancel, jobs::redrive, jobs::steps, events::events,
-        callbacks::ack, callbacks::heartbeat, callbacks::result, registry::show, registry::reload,
+        callbacks::ack, callbacks::heartbeat, callbacks::result, registry::show, registry::plan, registry::reload,
+        registry::rollback, registry::approve, registry::release, decisions::list, decisions::migrate,
         audit::list, keys::list, keys::create, keys::revoke,
         hosts::list, console::page, console::part, health::healthz, health::readyz, metrics::show, show,
     ),

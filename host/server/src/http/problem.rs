@@ -17,7 +17,7 @@ use lucius_engine::refusal::Violation;
 use lucius_ports::ledger;
 use serde_json::{Map, Value};
 
-use super::views::ProblemView;
+use super::views::{DifferenceView, ProblemView};
 
 /// When to try again where nothing better is known.
 const SOON: Duration = Duration::from_secs(1);
@@ -180,7 +180,14 @@ impl From<Refusal> for Problem {
         let violations = refusal.violations().to_vec();
         let (status, retry_after) = answer(&refusal);
         let detail = detail(&refusal);
-        Self::new(status, code, detail).with(|inner| {
+        let mut problem = Self::new(status, code, detail);
+        if let Refusal::MigrationDiffers(differences) = &refusal {
+            let shown: Vec<_> = differences.iter().map(DifferenceView::from).collect();
+            // A list of structs of text and JSON always serializes.
+            let shown = serde_json::to_value(shown).unwrap_or(Value::Null);
+            problem = problem.and("differences", shown);
+        }
+        problem.with(|inner| {
             inner.violations = violations;
             inner.retry_after = retry_after.or(inner.retry_after);
         })
@@ -199,6 +206,7 @@ fn answer(refusal: &Refusal) -> (StatusCode, Option<Duration>) {
         | Refusal::InvalidCallback(_)
         | Refusal::InvalidPayload(_)
         | Refusal::RefNotAllowed(_)
+        | Refusal::MigrationRefused(_)
         | Refusal::RouteRejected { .. } => (StatusCode::UNPROCESSABLE_ENTITY, None),
         Refusal::UnsupportedRequestType { .. } | Refusal::DocIdRequired(_) => {
             (StatusCode::BAD_REQUEST, None)
@@ -206,6 +214,7 @@ fn answer(refusal: &Refusal) -> (StatusCode, Option<Duration>) {
         Refusal::KeyReused(_)
         | Refusal::JobTerminal(_)
         | Refusal::JobNotFailed(_)
+        | Refusal::MigrationDiffers(_)
         | Refusal::StaleAttempt
         | Refusal::CallbackConflict => (StatusCode::CONFLICT, None),
         Refusal::TenantLimit { retry_after, .. }
@@ -258,6 +267,8 @@ fn detail(refusal: &Refusal) -> String {
         | Refusal::JobNotFound
         | Refusal::JobTerminal(_)
         | Refusal::JobNotFailed(_)
+        | Refusal::MigrationRefused(_)
+        | Refusal::MigrationDiffers(_)
         | Refusal::StaleAttempt
         | Refusal::CallbackConflict
         | Refusal::TokenMissing

@@ -20,8 +20,8 @@ use super::access::{Guard, Needs, guard};
 use super::around::RouteName;
 use super::problem::Problem;
 use super::{
-    Shared, audit, callbacks, commands, console, events, health, hosts, jobs, keys, metrics,
-    openapi, registry,
+    Shared, audit, callbacks, commands, console, decisions, events, health, hosts, jobs, keys,
+    metrics, openapi, registry,
 };
 
 /// One method of one path.
@@ -58,6 +58,8 @@ pub fn table() -> Vec<Route> {
             Needs::Scope(Scope::Submit),
             post(jobs::redrive),
         ),
+        Route::post("/v1/jobs/{jobId}:migrate", admin, post(decisions::migrate)),
+        Route::get("/v1/jobs/{jobId}/decisions", read, get(decisions::list)),
         Route::get("/v1/jobs/{jobId}/steps", read, get(jobs::steps)),
         Route::get("/v1/jobs/{jobId}/events", read, get(events::events)),
         Route::post(
@@ -76,7 +78,11 @@ pub fn table() -> Vec<Route> {
             post(callbacks::result),
         ),
         Route::get("/v1/registry", monitor, get(registry::show)),
+        Route::post("/v1/registry:plan", admin, post(registry::plan)),
         Route::post("/v1/registry:reload", admin, post(registry::reload)),
+        Route::post("/v1/registry:rollback", admin, post(registry::rollback)),
+        Route::post("/v1/registry:approve", admin, post(registry::approve)),
+        Route::post("/v1/registry:release", admin, post(registry::release)),
         Route::get("/v1/hosts", monitor, get(hosts::list)),
         Route::get("/console", Needs::Nothing, get(console::page)),
         Route::get("/console/{file}", Needs::Nothing, get(console::part)),

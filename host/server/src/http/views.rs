@@ -14,15 +14,20 @@ use utoipa::ToSchema;
 mod access;
 mod event;
 mod host;
+mod plan;
 mod registry;
 mod step;
 
 pub use access::{AuditEntryView, AuditListView, KeyListView, KeyView, NewKeyView, WantedKeyView};
 pub use event::{EventListView, EventView};
 pub use host::{HostListView, HostView};
+pub use plan::{
+    ActivatedView, ApprovalView, DecisionListView, DecisionView, DifferenceView, MovedView,
+    PlanView, PluginChangeView, ProtocolChangeView, ReplayView,
+};
 pub use registry::{
     EntryErrorView, GenerationView, LimitsView, PluginEntryView, ProtocolStepView, ProtocolView,
-    RegistryView, ReloadView,
+    QuarantineView, RegistryView, ReloadView,
 };
 pub use step::{PinView, ProgressView, StepListView, StepView};
 
@@ -234,7 +239,7 @@ pub struct ChecksView {
     pub ledger: &'static str,
     /// Directives can be published.
     pub bus: &'static str,
-    /// A registry generation is live.
+    /// A registry generation is live; `degraded` when it is an older one, since what came after it was refused.
     pub registry: &'static str,
     /// The host is not stopping.
     pub draining: &'static str,

@@ -1,7 +1,9 @@
 //! The registry as it is shown.
 
-use lucius_engine::registry::{EntryError, PluginEntry, Protocol, Reload, Snapshot, StepEntry};
-use lucius_ports::ledger::GenerationRecord;
+use lucius_engine::registry::{
+    EntryError, PluginEntry, Protocol, Quarantine, Registry, Reload, StepEntry,
+};
+use lucius_ports::ledger::{GenerationRecord, Origin};
 use lucius_ports::plugin::Limits;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -10,13 +12,21 @@ use utoipa::ToSchema;
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Registry)]
 pub struct RegistryView {
-    /// Its number, from 1.
+    /// The number of the one that this host runs, from 1.
     pub generation: u64,
+    /// The newest one that any host activated; a higher number means that this host could not run it.
+    pub latest_generation: u64,
+    /// How it came to be: `source` (the registry was read), `rollback`, or `quarantine` (a plugin was replaced).
+    pub origin: &'static str,
+    /// True when the registry is not what is live, since it was refused; see `last_reload`.
+    pub degraded: bool,
     /// When it was activated.
     #[schema(format = DateTime)]
     pub activated_at: String,
     /// SHA-256 of the manifest, in hexadecimal digits.
     pub digest: String,
+    /// Components that were taken out of service.
+    pub quarantined: Vec<QuarantineView>,
     /// Its plugins.
     pub plugins: Vec<PluginEntryView>,
     /// Its protocols.
@@ -25,6 +35,21 @@ pub struct RegistryView {
     pub last_reload: ReloadView,
     /// The latest generations before it, newest first.
     pub previous_generations: Vec<GenerationView>,
+}
+
+/// A component that was taken out of service.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Quarantine)]
+pub struct QuarantineView {
+    /// `<id>@<version>`.
+    pub plugin: String,
+    /// The SHA-256 of the component, in hexadecimal digits.
+    pub digest: String,
+    /// When.
+    #[schema(format = DateTime)]
+    pub at: String,
+    /// Why.
+    pub reason: String,
 }
 
 /// A plugin that is admitted.
@@ -37,7 +62,7 @@ pub struct PluginEntryView {
     pub version: String,
     /// The SHA-256 of the component, in hexadecimal digits.
     pub digest: String,
-    /// `active`: it decides about new jobs.
+    /// `active`, or `quarantined` when it broke down on many payloads and no other version is there to take over.
     pub state: &'static str,
     /// The services it may route to.
     pub services: Vec<String>,
@@ -123,26 +148,72 @@ pub struct GenerationView {
 
 impl RegistryView {
     /// The live generation with what was before it.
-    pub fn new(live: &Snapshot, last_reload: &Reload, records: &[GenerationRecord]) -> Self {
+    pub fn new(registry: &Registry, records: &[GenerationRecord]) -> Self {
+        let (live, last_reload) = (registry.live(), registry.last_reload());
+        let quarantined = registry.quarantined();
         let earlier = records
             .iter()
             .filter(|record| record.generation < live.generation);
+        let own = records.iter().find(|it| it.generation == live.generation);
+        let plugins = live.plugins.iter().map(|plugin| {
+            let mut view = PluginEntryView::from(&**plugin);
+            if quarantined.contains_key(&plugin.pin.digest) {
+                view.state = "quarantined";
+            }
+            view
+        });
         Self {
             generation: live.generation.0,
+            latest_generation: records.first().map_or(0, |latest| latest.generation.0),
+            origin: origin(own),
+            degraded: !last_reload.errors.is_empty(),
             activated_at: live.activated_at.to_string(),
             digest: live.digest.to_string(),
-            plugins: live
-                .plugins
-                .iter()
-                .map(|plugin| plugin.as_ref().into())
-                .collect(),
+            quarantined: quarantined.values().map(Into::into).collect(),
+            plugins: plugins.collect(),
             protocols: live
                 .protocols
                 .iter()
                 .map(|protocol| protocol.as_ref().into())
                 .collect(),
-            last_reload: last_reload.into(),
+            last_reload: (&last_reload).into(),
             previous_generations: earlier.map(Into::into).collect(),
+        }
+    }
+}
+
+fn origin(record: Option<&GenerationRecord>) -> &'static str {
+    match record.map(|record| record.origin) {
+        Some(Origin::Source) | None => "source",
+        Some(Origin::Rollback { .. }) => "rollback",
+        Some(Origin::Quarantine { .. }) => "quarantine",
+    }
+}
+
+impl From<&Quarantine> for QuarantineView {
+    fn from(Quarantine { plugin, at, reason }: &Quarantine) -> Self {
+        Self {
+            plugin: plugin.to_string(),
+            digest: plugin.digest.to_string(),
+            at: at.to_string(),
+            reason: reason.clone(),
+        }
+    }
+}
+
+impl From<Limits> for LimitsView {
+    fn from(limits: Limits) -> Self {
+        let Limits {
+            memory_bytes,
+            deadline_ms,
+            fuel,
+            output_bytes,
+        } = limits;
+        Self {
+            memory_bytes,
+            deadline_ms,
+            fuel,
+            output_bytes,
         }
     }
 }
@@ -154,26 +225,16 @@ impl From<&PluginEntry> for PluginEntryView {
             limits,
             services,
             config: _,
+            serial: _,
         }: &PluginEntry,
     ) -> Self {
-        let Limits {
-            memory_bytes,
-            deadline_ms,
-            fuel,
-            output_bytes,
-        } = *limits;
         Self {
             id: pin.id.to_string(),
             version: pin.version.to_string(),
             digest: pin.digest.to_string(),
             state: "active",
             services: services.iter().map(ToString::to_string).collect(),
-            limits: LimitsView {
-                memory_bytes,
-                deadline_ms,
-                fuel,
-                output_bytes,
-            },
+            limits: (*limits).into(),
         }
     }
 }
