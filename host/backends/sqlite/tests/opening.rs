@@ -77,7 +77,10 @@ async fn an_older_layout_is_brought_up_to_date_and_keeps_its_jobs() {
     let file = directory.path().join("ledger.db");
     let connection = Connection::open(&file).expect("it is a database");
     connection
-        .execute_batch("DROP TABLE records; PRAGMA user_version = 1")
+        .execute_batch(
+            "DROP TABLE records; DROP TABLE pins; ALTER TABLE generations DROP COLUMN origin;
+             ALTER TABLE generations DROP COLUMN schemas; PRAGMA user_version = 1",
+        )
         .expect("it can be written");
     let jobs = |from: &Connection| {
         let count = from.query_row("SELECT count(*) FROM jobs", [], |row| row.get::<_, i64>(0));

@@ -1,4 +1,4 @@
-//! What the engine relies on when it uses a [`Ledger`] and [`Generations`]: whole round trips, exactly one winner,
+//! What the engine relies on when it uses a [`Ledger`], [`Pins`] and [`Generations`]: whole round trips, exactly one winner,
 //! nothing written by a loser, due times that neither hide a job nor show one too early, and an event trail that
 //! rebuilds every job (checked after each commit a case makes).
 //!
@@ -8,6 +8,7 @@
 //!
 //! [`Ledger`]: crate::ledger::Ledger
 //! [`Generations`]: crate::ledger::Generations
+//! [`Pins`]: crate::pins::Pins
 
 pub mod create;
 pub mod differential;
@@ -17,6 +18,7 @@ pub mod generations;
 pub mod history;
 pub mod list;
 pub mod moves;
+pub mod pins;
 pub mod play;
 pub mod reopen;
 
@@ -59,6 +61,10 @@ macro_rules! ledger_conformance {
             generations: [
                 generations_are_appended_in_order,
                 one_of_many_appends_wins,
+            ]
+            pins: [
+                jobs_hold_their_generation_until_they_are_over,
+                the_newest_jobs_of_a_plugin_are_found,
             ]
         }
     };
