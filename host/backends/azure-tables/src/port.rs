@@ -12,6 +12,7 @@ use lucius_domain::transition::Change;
 use lucius_ports::ledger::{
     Committed, Counts, Created, Error, Filter, GenerationRecord, Generations, Idempotency, Ledger,
 };
+use lucius_ports::pins::Pins;
 
 use crate::TableLedger;
 use crate::due::Wanted;
@@ -71,6 +72,8 @@ impl Ledger for TableLedger {
         self.count_jobs().await
     }
 }
+
+impl Pins for TableLedger {}
 
 #[async_trait]
 impl Generations for TableLedger {

@@ -37,6 +37,8 @@ impl TableLedger {
             .with("number", i64::try_from(number).unwrap_or(i64::MAX))
             .with("activated_at", record.activated_at.0)
             .with("digest", record.digest.to_string())
+            .with("origin", json(&record.origin)?)
+            .with("schemas", json(&record.schemas)?)
             .with("write_id", write_id.as_str());
         let operations = [Operation::Insert(document::put(entity, &manifest))];
         let mut failed = 0;
@@ -105,6 +107,10 @@ impl TableLedger {
     }
 }
 
+fn json(value: &impl serde::Serialize) -> Result<String, Error> {
+    serde_json::to_string(value).map_err(|error| Error::Corrupt(error.to_string()))
+}
+
 fn decode(row: &Stored) -> Result<GenerationRecord, Error> {
     let read = || {
         Some(GenerationRecord {
@@ -112,6 +118,8 @@ fn decode(row: &Stored) -> Result<GenerationRecord, Error> {
             activated_at: Timestamp(row.number("activated_at")?),
             digest: Digest::parse(row.text("digest")?)?,
             manifest: document::decode("the registry's manifest", &document::bytes(row)).ok()?,
+            origin: serde_json::from_str(row.text("origin")?).ok()?,
+            schemas: serde_json::from_str(row.text("schemas")?).ok()?,
         })
     };
     read().ok_or_else(|| Error::Corrupt(format!("the generation row {:?}", row.entity.key)))

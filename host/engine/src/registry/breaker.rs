@@ -112,7 +112,10 @@ impl Engine {
         let now = self.ports.clock.now();
         let threshold = self.settings.registry.breaker;
         let question = digest_of(&call);
-        if self.breaker.count(plugin.pin.digest, question, now, threshold) {
+        if self
+            .breaker
+            .count(plugin.pin.digest, question, now, threshold)
+        {
             let reason = format!(
                 "broke down on {} different questions, last it {fault}",
                 threshold.payloads

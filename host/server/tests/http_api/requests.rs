@@ -169,7 +169,7 @@ async fn an_unknown_path_is_a_problem_too() {
         "/v1/command",
         "/v1/commands/",
         "/v2/commands",
-        "/v1/registry:plan",
+        "/v1/registry:plans",
         "/v1/dead-letters",
         "/consoles",
         "/bus",
@@ -178,7 +178,7 @@ async fn an_unknown_path_is_a_problem_too() {
     for path in paths {
         host.get(path).await.problem(404, "NOT_FOUND");
     }
-    host.bare(Method::POST, "/v1/registry:rollback")
+    host.bare(Method::POST, "/v1/registry:rollbacks")
         .await
         .problem(404, "NOT_FOUND");
     host.bare(Method::POST, "/v1/jobs/x:explode")
