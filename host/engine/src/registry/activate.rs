@@ -4,9 +4,6 @@
 //! bytes are kept, it is appended to the ledger by compare-and-swap, and only then one pointer is swapped. A host that
 //! is killed at any point has appended it or not; what it kept in vain is swept later. Nothing else is written before
 //! the append, so there is nothing half-applied to find.
-//!
-//! A start activates what is new since the registry was last read. A registry that an operator rolled back from stays
-//! rolled back over restarts, until a reload asks for it again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwap;
 use lucius_domain::id::{Digest, Generation};
 use lucius_domain::time::Timestamp;
-use lucius_ports::ledger::{self, Committed, GenerationRecord, Generations, Origin};
+use lucius_ports::ledger::{self, Committed, GenerationRecord, Origin};
 
 use super::plan::{Plan, held_back, successors};
 use super::prepare::{Bytes, Prepared, Workshop};
@@ -37,17 +34,6 @@ pub struct Reload {
     pub errors: Vec<EntryError>,
 }
 
-/// Why the host has no registry to start with.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// It is refused, and there is no earlier generation to fall back to.
-    #[error("the registry is refused: {}", one_line(.0))]
-    Refused(Vec<EntryError>),
-    /// The ledger does not say which generation is live.
-    #[error(transparent)]
-    Ledger(#[from] ledger::Error),
-}
-
 /// A generation that just went live.
 #[derive(Clone)]
 pub struct Activated {
@@ -61,7 +47,7 @@ pub struct Activated {
 pub struct Registry {
     pub(super) live: ArcSwap<Snapshot>,
     pub(super) held: Mutex<BTreeMap<Generation, Arc<Snapshot>>>,
-    last_reload: Mutex<Reload>,
+    pub(super) last_reload: Mutex<Reload>,
     /// Held by whoever admits components or drops them.
     pub(super) single_flight: tokio::sync::Mutex<()>,
     /// Rung when generations may have become free to forget.
@@ -69,7 +55,7 @@ pub struct Registry {
     /// Components that this host has compiled.
     pub(super) loaded: Mutex<BTreeSet<Digest>>,
     /// Components that are quarantined, as this host knows.
-    quarantined: Mutex<BTreeMap<Digest, Quarantine>>,
+    pub(super) quarantined: Mutex<BTreeMap<Digest, Quarantine>>,
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -78,38 +64,6 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Registry {
-    /// Activates what the source holds if it is new, or falls back to the last generation that can be had; the status
-    /// says which.
-    ///
-    /// # Errors
-    /// There is nothing to start with.
-    pub async fn start(
-        ports: &Ports,
-        schemas: &Schemas,
-        settings: &Settings,
-    ) -> Result<Self, StartError> {
-        let workshop = workshop(ports, schemas, settings);
-        let now = ports.clock.now();
-        let (snapshot, errors) = match start_with(&workshop, ports, now).await? {
-            Ok(snapshot) => (snapshot, Vec::new()),
-            Err(errors) => match last_good(&workshop, ports).await? {
-                Some(snapshot) => (snapshot, errors),
-                None => return Err(StartError::Refused(errors)),
-            },
-        };
-        let loaded = snapshot.plugins.iter().map(|it| it.pin.digest).collect();
-        let standing = Standing::read(&*ports.records, None).await?;
-        Ok(Self {
-            live: ArcSwap::from_pointee(snapshot),
-            held: Mutex::default(),
-            last_reload: Mutex::new(Reload { at: now, errors }),
-            single_flight: tokio::sync::Mutex::default(),
-            untidy: tokio::sync::Notify::new(),
-            loaded: Mutex::new(loaded),
-            quarantined: Mutex::new(standing.quarantined),
-        })
-    }
-
     /// The live generation.
     pub fn live(&self) -> Arc<Snapshot> {
         self.live.load_full()
@@ -225,130 +179,6 @@ impl Engine {
         };
         let activated = self.activate(prepared, record).await?;
         Ok(activated.map(|live| Activated { live, plan }))
-    }
-
-    /// Makes an earlier generation live again, as a new one, from kept bytes alone.
-    ///
-    /// # Errors
-    /// Outside: the ledger did not answer. Inside: why it cannot be; the live generation stays.
-    pub async fn rollback(
-        &self,
-        to: Option<Generation>,
-    ) -> Result<Result<Activated, Vec<EntryError>>, ledger::Error> {
-        let _one_at_a_time = self.registry.single_flight.lock().await;
-        let refused = |reason: String| Ok(Err(vec![EntryError::new("rollback", reason)]));
-        let latest = self.ports.generations.latest(1).await?.pop();
-        let Some(latest) = latest else {
-            return refused("no generation was ever activated: reload first".to_owned());
-        };
-        let target = match self.rollback_target(&latest, to).await? {
-            Ok(target) => target,
-            Err(reason) => return refused(reason),
-        };
-        let live = self.registry.live();
-        let outcome = self
-            .restore_as(
-                &target,
-                &latest,
-                Origin::Rollback {
-                    to: target.generation,
-                },
-            )
-            .await?;
-        if let Err(errors) = &outcome {
-            let reasons = one_line(errors);
-            tracing::warn!(to = %target.generation, reasons, "the rollback is refused");
-            self.registry.drop_unused(&*self.ports.runtime);
-        }
-        Ok(outcome.map(|activated| {
-            self.registry
-                .note_attempt(self.ports.clock.now(), Vec::new());
-            let plan = Plan::between(&live, &activated);
-            Activated {
-                live: activated,
-                plan,
-            }
-        }))
-    }
-
-    /// Which generation a rollback goes to: the one that is named, or what was live before the live one came.
-    async fn rollback_target(
-        &self,
-        latest: &GenerationRecord,
-        to: Option<Generation>,
-    ) -> Result<Result<GenerationRecord, String>, ledger::Error> {
-        if let Some(to) = to {
-            let found = self.ports.generations.generation(to).await?;
-            return Ok(found.ok_or_else(|| {
-                format!(
-                    "there is no generation {to}: choose one of 1 to {}",
-                    latest.generation
-                )
-            }));
-        }
-        // What is live by a rollback stands where it was restored from.
-        let mut number = match latest.origin {
-            Origin::Rollback { to } => to,
-            Origin::Source | Origin::Quarantine { .. } => latest.generation,
-        };
-        while number.0 > 1 {
-            number = Generation(number.0 - 1);
-            if let Some(found) = self.ports.generations.generation(number).await?
-                && found.digest != latest.digest
-            {
-                return Ok(Ok(found));
-            }
-        }
-        Ok(Err(
-            "there is no earlier generation: name one with --to, or change the registry and reload"
-                .to_owned(),
-        ))
-    }
-
-    /// Activates a manifest that was live before, or one made of such, from kept bytes.
-    pub(super) async fn restore_as(
-        &self,
-        target: &GenerationRecord,
-        latest: &GenerationRecord,
-        origin: Origin,
-    ) -> Result<Result<Arc<Snapshot>, Vec<EntryError>>, ledger::Error> {
-        let now = self.ports.clock.now();
-        let number = Generation(latest.generation.0 + 1);
-        let workshop = workshop(&self.ports, &self.schemas, &self.settings);
-        let from = Bytes::Kept(&target.schemas);
-        let prepared = match workshop.prepare(&target.manifest, from, number, now).await {
-            Ok(prepared) => prepared,
-            Err(errors) => return Ok(Err(errors)),
-        };
-        let refused = self.barred(&prepared.snapshot).await?;
-        if !refused.is_empty() {
-            return Ok(Err(refused));
-        }
-        let record = GenerationRecord {
-            generation: number,
-            activated_at: now,
-            digest: Digest::of(target.manifest.as_bytes()),
-            manifest: target.manifest.clone(),
-            origin,
-            schemas: target.schemas.clone(),
-        };
-        self.activate(prepared, record).await
-    }
-
-    /// The plugins of an earlier generation that may not come back: denied by now, or quarantined.
-    async fn barred(&self, snapshot: &Snapshot) -> Result<Vec<EntryError>, ledger::Error> {
-        let live = self.registry.live();
-        let standing = Standing::read(&*self.ports.records, None).await?;
-        let barred = snapshot.plugins.iter().filter_map(|plugin| {
-            let entry = format!("plugin {}", plugin.pin);
-            let digest = plugin.pin.digest;
-            if let Some(reason) = super::trust::denied(&live.deny, digest) {
-                return Some(EntryError::new(entry, reason));
-            }
-            let quarantine = standing.quarantined.get(&digest)?;
-            Some(EntryError::new(entry, quarantine.refusal(digest)))
-        });
-        Ok(barred.collect())
     }
 
     /// Keeps the bytes, appends the generation, swaps the pointer.
@@ -477,7 +307,7 @@ struct Candidate {
 }
 
 /// Reads the source and prepares it; the record is what to append, if it is not the latest generation already.
-async fn read(
+pub(super) async fn read(
     workshop: &Workshop<'_>,
     latest: Option<&GenerationRecord>,
     standing: &Standing,
@@ -506,7 +336,7 @@ async fn read(
     Ok((prepared, record))
 }
 
-fn taken(number: Generation) -> EntryError {
+pub(super) fn taken(number: Generation) -> EntryError {
     let reason = format!("another host has just activated generation {number}: reload again");
     EntryError::new("registry.json", reason)
 }
@@ -523,101 +353,4 @@ pub(super) fn workshop<'a>(
         schemas,
         cap,
     }
-}
-
-/// What a start makes live: the registry if it is new, else the latest generation.
-async fn start_with(
-    workshop: &Workshop<'_>,
-    ports: &Ports,
-    now: Timestamp,
-) -> Result<Result<Snapshot, Vec<EntryError>>, ledger::Error> {
-    let latest = ports.generations.latest(1).await?.pop();
-    if let Some(latest) = &latest
-        && let Ok(manifest) = workshop.source.manifest().await
-        && stands_aside(&*ports.generations, latest, Digest::of(manifest.as_bytes())).await?
-    {
-        return Ok(restore(workshop, latest).await);
-    }
-    let live = match &latest {
-        Some(latest) => serials_of(latest),
-        None => Vec::new(),
-    };
-    let mut standing = Standing::read(&*ports.records, None).await?;
-    standing.raise(live);
-    let (prepared, record) = match read(workshop, latest.as_ref(), &standing, now).await {
-        Ok(read) => read,
-        Err(errors) => return Ok(Err(errors)),
-    };
-    let Prepared {
-        snapshot,
-        materials,
-    } = prepared;
-    for (digest, bytes) in materials.files {
-        if let Err(error) = ports.source.keep(digest, bytes).await {
-            let reason = format!("{digest} cannot be kept: {error}; see to the data directory");
-            return Ok(Err(vec![EntryError::new("registry.json", reason)]));
-        }
-    }
-    if let Some(record) = record {
-        let number = record.generation;
-        if ports.generations.append(record).await? == Committed::Conflict {
-            return Ok(Err(vec![taken(number)]));
-        }
-    }
-    note_serials(&*ports.records, &snapshot).await?;
-    Ok(Ok(snapshot))
-}
-
-/// True when the registry is as it was when it was last read, and another generation was put in its place since: by a
-/// rollback, or by the breaker.
-async fn stands_aside(
-    generations: &dyn Generations,
-    latest: &GenerationRecord,
-    registry: Digest,
-) -> Result<bool, ledger::Error> {
-    let mut before = latest.clone();
-    while before.origin != Origin::Source {
-        let number = Generation(before.generation.0.saturating_sub(1));
-        let Some(found) = generations.generation(number).await? else {
-            return Ok(false);
-        };
-        before = found;
-    }
-    Ok(latest.origin != Origin::Source && before.digest == registry)
-}
-
-fn serials_of(record: &GenerationRecord) -> Vec<(lucius_domain::id::PluginId, u64)> {
-    let manifest: Option<super::Manifest> = serde_json::from_str(&record.manifest).ok();
-    let plugins = manifest.into_iter().flat_map(|manifest| manifest.plugins);
-    plugins
-        .filter_map(|plugin| Some((plugin.id, plugin.signature?.serial)))
-        .collect()
-}
-
-/// Makes a generation that was live from the kept bytes.
-async fn restore(
-    workshop: &Workshop<'_>,
-    record: &GenerationRecord,
-) -> Result<Snapshot, Vec<EntryError>> {
-    let from = Bytes::Kept(&record.schemas);
-    let (number, at) = (record.generation, record.activated_at);
-    let prepared = workshop.prepare(&record.manifest, from, number, at).await?;
-    Ok(prepared.snapshot)
-}
-
-/// The newest generation that can be had.
-async fn last_good(
-    workshop: &Workshop<'_>,
-    ports: &Ports,
-) -> Result<Option<Snapshot>, ledger::Error> {
-    for record in ports.generations.latest(KEPT_GENERATIONS).await? {
-        match restore(workshop, &record).await {
-            Ok(snapshot) => return Ok(Some(snapshot)),
-            Err(errors) => {
-                let reasons = one_line(&errors);
-                tracing::error!(generation = %record.generation, reasons, "a generation cannot be restored");
-            }
-        }
-    }
-    Ok(None)
 }

@@ -51,7 +51,16 @@ impl Default for Threshold {
 pub(crate) struct Breaker {
     tallies: Mutex<HashMap<Digest, Tally>>,
     /// Which other version to ask, found for a component while a generation was live.
-    others: Mutex<HashMap<Digest, (Generation, Option<(Generation, Pin)>)>>,
+    others: Mutex<HashMap<Digest, Other>>,
+}
+
+/// Another version of a plugin, as it was looked up.
+#[derive(Clone)]
+struct Other {
+    /// The generation that was live.
+    live: Generation,
+    /// Where the other version is, and which it is.
+    found: Option<(Generation, Pin)>,
 }
 
 #[derive(Default)]
@@ -132,14 +141,18 @@ impl Engine {
         let live = self.registry.live().generation;
         let known = lock(&self.breaker.others).get(&plugin.digest).cloned();
         let found = match known {
-            Some((when, found)) if when == live => found,
+            Some(other) if other.live == live => other.found,
             Some(_) | None => {
                 let found = self.find_other(plugin).await.unwrap_or_else(|error| {
                     tracing::warn!(%plugin, %error, "another version cannot be looked up");
                     None
                 });
                 let found = found.map(|(record, pin)| (record.generation, pin));
-                lock(&self.breaker.others).insert(plugin.digest, (live, found.clone()));
+                let other = Other {
+                    live,
+                    found: found.clone(),
+                };
+                lock(&self.breaker.others).insert(plugin.digest, other);
                 found
             }
         };

@@ -12,13 +12,15 @@ mod manifest;
 mod plan;
 mod prepare;
 mod replay;
+mod rollback;
 pub mod signature;
 mod snapshot;
 mod standing;
+mod start;
 pub(crate) mod tidy;
 mod trust;
 
-pub use activate::{Activated, KEPT_GENERATIONS, Registry, Reload, StartError};
+pub use activate::{Activated, KEPT_GENERATIONS, Registry, Reload};
 pub use approve::ApproveError;
 pub use breaker::Threshold;
 pub(crate) use breaker::{Breaker, Broken};
@@ -27,6 +29,7 @@ pub use plan::{Change, Plan, PluginChange, ProtocolChange};
 pub use replay::{Difference, Replay};
 pub use snapshot::{PluginEntry, Protocol, Snapshot, StepEntry};
 pub use standing::{Approval, Quarantine};
+pub use start::StartError;
 pub use tidy::Tidied;
 
 /// How a candidate is looked at before it goes live.

@@ -96,7 +96,10 @@ async fn a_version_that_breaks_on_many_payloads_is_replaced_for_new_jobs() {
         .await
         .expect("it answers");
     assert_eq!(
-        outcome.ok().expect("it is let out").live.generation,
+        outcome
+            .unwrap_or_else(|errors| panic!("{errors:?}"))
+            .live
+            .generation,
         Generation(4)
     );
     audit_with_gates(&again).await;

@@ -95,7 +95,11 @@ async fn a_candidate_is_asked_what_was_decided_before_and_its_differences_are_co
         .await
         .expect("the ledger answers");
     assert_eq!(
-        outcome.ok().expect("nobody minds").plan.replays[0].differing(),
+        outcome
+            .unwrap_or_else(|errors| panic!("{errors:?}"))
+            .plan
+            .replays[0]
+            .differing(),
         4
     );
     audit_with_gates(&stage).await;
@@ -236,8 +240,7 @@ async fn a_job_is_not_moved_to_where_its_steps_are_not() {
         .reload(Options::default())
         .await
         .expect("it answers")
-        .ok()
-        .expect("it is good");
+        .unwrap_or_else(|errors| panic!("{errors:?}"));
     let refusal = stage
         .engine
         .migrate(id, Generation(2), true)

@@ -1,0 +1,162 @@
+//! How a host comes to its first generation: what is new in the registry, else the latest one, else the newest that can
+//! be had.
+//!
+//! A registry that an operator rolled back from stays rolled back over restarts, until a reload asks for it again; so
+//! does one that the breaker replaced.
+
+use std::sync::Mutex;
+
+use arc_swap::ArcSwap;
+use lucius_domain::id::{Digest, Generation, PluginId};
+use lucius_domain::time::Timestamp;
+use lucius_ports::ledger::{self, Committed, GenerationRecord, Generations, Origin};
+
+use super::activate::{KEPT_GENERATIONS, Registry, Reload, read, taken, workshop};
+use super::prepare::{Bytes, Prepared, Workshop};
+use super::standing::{Standing, note_serials};
+use super::{EntryError, Manifest, Snapshot, one_line};
+use crate::engine::Ports;
+use crate::schema::Schemas;
+use crate::settings::Settings;
+
+/// Why the host has no registry to start with.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// It is refused, and there is no earlier generation to fall back to.
+    #[error("the registry is refused: {}", one_line(.0))]
+    Refused(Vec<EntryError>),
+    /// The ledger does not say which generation is live.
+    #[error(transparent)]
+    Ledger(#[from] ledger::Error),
+}
+
+impl Registry {
+    /// Activates what the source holds if it is new, or falls back to the last generation that can be had; the status
+    /// says which.
+    ///
+    /// # Errors
+    /// There is nothing to start with.
+    pub async fn start(
+        ports: &Ports,
+        schemas: &Schemas,
+        settings: &Settings,
+    ) -> Result<Self, StartError> {
+        let workshop = workshop(ports, schemas, settings);
+        let now = ports.clock.now();
+        let (snapshot, errors) = match start_with(&workshop, ports, now).await? {
+            Ok(snapshot) => (snapshot, Vec::new()),
+            Err(errors) => match last_good(&workshop, ports).await? {
+                Some(snapshot) => (snapshot, errors),
+                None => return Err(StartError::Refused(errors)),
+            },
+        };
+        let loaded = snapshot.plugins.iter().map(|it| it.pin.digest).collect();
+        let standing = Standing::read(&*ports.records, None).await?;
+        Ok(Self {
+            live: ArcSwap::from_pointee(snapshot),
+            held: Mutex::default(),
+            last_reload: Mutex::new(Reload { at: now, errors }),
+            single_flight: tokio::sync::Mutex::default(),
+            untidy: tokio::sync::Notify::new(),
+            loaded: Mutex::new(loaded),
+            quarantined: Mutex::new(standing.quarantined),
+        })
+    }
+}
+
+/// What a start makes live: the registry if it is new, else the latest generation.
+async fn start_with(
+    workshop: &Workshop<'_>,
+    ports: &Ports,
+    now: Timestamp,
+) -> Result<Result<Snapshot, Vec<EntryError>>, ledger::Error> {
+    let latest = ports.generations.latest(1).await?.pop();
+    if let Some(latest) = &latest
+        && let Ok(manifest) = workshop.source.manifest().await
+        && stands_aside(&*ports.generations, latest, Digest::of(manifest.as_bytes())).await?
+    {
+        return Ok(restore(workshop, latest).await);
+    }
+    let live = match &latest {
+        Some(latest) => serials_of(latest),
+        None => Vec::new(),
+    };
+    let mut standing = Standing::read(&*ports.records, None).await?;
+    standing.raise(live);
+    let (prepared, record) = match read(workshop, latest.as_ref(), &standing, now).await {
+        Ok(read) => read,
+        Err(errors) => return Ok(Err(errors)),
+    };
+    let Prepared {
+        snapshot,
+        materials,
+    } = prepared;
+    for (digest, bytes) in materials.files {
+        if let Err(error) = ports.source.keep(digest, bytes).await {
+            let reason = format!("{digest} cannot be kept: {error}; see to the data directory");
+            return Ok(Err(vec![EntryError::new("registry.json", reason)]));
+        }
+    }
+    if let Some(record) = record {
+        let number = record.generation;
+        if ports.generations.append(record).await? == Committed::Conflict {
+            return Ok(Err(vec![taken(number)]));
+        }
+    }
+    note_serials(&*ports.records, &snapshot).await?;
+    Ok(Ok(snapshot))
+}
+
+/// True when the registry is as it was when it was last read, and another generation was put in its place since: by a
+/// rollback, or by the breaker.
+async fn stands_aside(
+    generations: &dyn Generations,
+    latest: &GenerationRecord,
+    registry: Digest,
+) -> Result<bool, ledger::Error> {
+    let mut before = latest.clone();
+    while before.origin != Origin::Source {
+        let number = Generation(before.generation.0.saturating_sub(1));
+        let Some(found) = generations.generation(number).await? else {
+            return Ok(false);
+        };
+        before = found;
+    }
+    Ok(latest.origin != Origin::Source && before.digest == registry)
+}
+
+fn serials_of(record: &GenerationRecord) -> Vec<(PluginId, u64)> {
+    let manifest: Option<Manifest> = serde_json::from_str(&record.manifest).ok();
+    let plugins = manifest.into_iter().flat_map(|manifest| manifest.plugins);
+    plugins
+        .filter_map(|plugin| Some((plugin.id, plugin.signature?.serial)))
+        .collect()
+}
+
+/// Makes a generation that was live from the kept bytes.
+async fn restore(
+    workshop: &Workshop<'_>,
+    record: &GenerationRecord,
+) -> Result<Snapshot, Vec<EntryError>> {
+    let from = Bytes::Kept(&record.schemas);
+    let (number, at) = (record.generation, record.activated_at);
+    let prepared = workshop.prepare(&record.manifest, from, number, at).await?;
+    Ok(prepared.snapshot)
+}
+
+/// The newest generation that can be had.
+async fn last_good(
+    workshop: &Workshop<'_>,
+    ports: &Ports,
+) -> Result<Option<Snapshot>, ledger::Error> {
+    for record in ports.generations.latest(KEPT_GENERATIONS).await? {
+        match restore(workshop, &record).await {
+            Ok(snapshot) => return Ok(Some(snapshot)),
+            Err(errors) => {
+                let reasons = one_line(&errors);
+                tracing::error!(generation = %record.generation, reasons, "a generation cannot be restored");
+            }
+        }
+    }
+    Ok(None)
+}
