@@ -116,4 +116,12 @@ impl Source for Prepared<'_> {
             "component {digest} is not kept here"
         )))
     }
+
+    async fn all_kept(&self) -> Result<Vec<Digest>, Error> {
+        Ok(Vec::new())
+    }
+
+    async fn forget(&self, _: Digest) -> Result<(), Error> {
+        Ok(())
+    }
 }
