@@ -17,8 +17,9 @@ use lucius_sqlite::SqliteLedger;
 use lucius_wasm::Sandbox;
 use tokio::net::TcpListener;
 
-use crate::config::{AuthMode, BusBackend, Config, LedgerBackend};
+use crate::config::{AuthMode, BusBackend, Config};
 use crate::http::access::{Access, jwt, open};
+use crate::storage::{self, Buses, Ledgers};
 use crate::system::{SystemClock, SystemIds, random_key};
 
 /// How many directives are published at once; they share the bus's commits.
@@ -30,10 +31,10 @@ const SENT_DELAY: std::time::Duration = std::time::Duration::from_millis(25);
 pub struct Host {
     /// The pipeline.
     pub engine: Arc<Engine>,
-    /// The ledger's own numbers, for metrics.
-    pub ledger: Arc<SqliteLedger>,
-    /// The embedded bus.
-    pub bus: Arc<EmbeddedBus>,
+    /// The ledger, when it is the one in a file.
+    pub sqlite: Option<Arc<SqliteLedger>>,
+    /// The embedded bus, when that is the one.
+    pub embedded_bus: Option<Arc<EmbeddedBus>>,
     /// Bound and not yet served.
     pub listener: TcpListener,
     /// Where it really listens.
@@ -77,9 +78,15 @@ pub enum StartError {
     /// The ledger does not open.
     #[error(transparent)]
     Ledger(#[from] lucius_sqlite::OpenError),
+    /// The ledger in tables does not open.
+    #[error(transparent)]
+    Tables(#[from] lucius_azure_tables::OpenError),
     /// The bus does not open.
     #[error(transparent)]
     Bus(#[from] lucius_embedded_bus::Error),
+    /// The bus client does not start.
+    #[error(transparent)]
+    ServiceBus(#[from] lucius_ports::bus::Error),
     /// The plugin runtime does not start.
     #[error(transparent)]
     Sandbox(#[from] lucius_wasm::StartError),
@@ -115,27 +122,16 @@ impl Host {
         let token_key = secret(&data_dir, "callback.key")?;
         let cache_key = secret(&data_dir, "compiled.key")?;
         let sandbox = crate::sandbox::settings_of_host(&config.plugins, &data_dir, cache_key);
-        let LedgerBackend::Sqlite = config.ledger.backend;
-        let ledger = SqliteLedger::open(&data_dir, lucius_sqlite::Settings::default())?;
-        let BusBackend::Embedded = config.bus.backend;
+        let ledgers = Ledgers::open(&config, &data_dir).await?;
+        let Buses { bus, embedded } = Buses::open(&config, &data_dir)?;
         let clock = Arc::new(SystemClock);
-        let bus_settings = lucius_embedded_bus::Settings {
-            lock_duration: std::time::Duration::from_millis(config.bus.lock_ms),
-            max_delivery_count: config.bus.max_delivery_count,
-            ..lucius_embedded_bus::Settings::default()
-        };
-        let bus = EmbeddedBus::open(
-            &data_dir.join("bus.db"),
-            bus_settings,
-            Arc::clone(&clock) as _,
-        )?;
         let host_id = HostId(SystemIds.job_id(clock.now()).to_string());
         let ports = Ports {
-            ledger: Arc::clone(&ledger) as _,
-            pins: Arc::clone(&ledger) as _,
-            generations: Arc::clone(&ledger) as _,
-            records: Arc::clone(&ledger) as _,
-            bus: Arc::clone(&bus) as _,
+            ledger: ledgers.ledger,
+            pins: ledgers.pins,
+            generations: ledgers.generations,
+            records: ledgers.records,
+            bus,
             runtime: Arc::new(Sandbox::start(sandbox)?),
             source: Arc::new(RegistryDir::new(
                 &config.registry,
@@ -166,8 +162,8 @@ impl Host {
         let engine = Engine::open(ports, settings).await?;
         Ok(Self {
             engine,
-            ledger,
-            bus,
+            sqlite: ledgers.sqlite,
+            embedded_bus: embedded,
             listener,
             address,
             access,
@@ -196,7 +192,13 @@ impl Host {
 
     /// The base URL of the bus.
     pub fn bus_url(&self) -> String {
-        format!("http://{}/bus", self.address)
+        match self.config.bus.backend {
+            BusBackend::Embedded => format!("http://{}/bus", self.address),
+            // It was read when the bus was opened.
+            BusBackend::AzureServicebus => storage::bus_connection()
+                .map(|connection| connection.endpoint().to_owned())
+                .unwrap_or_default(),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The `lucius` program: the only crate that names concrete backends.
 //!
 //! [`host`] puts one host together from the [`config`]; [`http`] is what the outside sees of it; [`sandbox`] says how
-//! plugins run; [`workers`] makes the platform's workers; [`cli`] is the command line; [`bench`] is the load generator.
+//! plugins run; [`storage`] opens the ledger and the bus; [`workers`] makes the platform's workers; [`cli`] is the command line; [`bench`] is the load generator.
 
 pub mod bench;
 pub mod cli;
@@ -9,6 +9,7 @@ pub mod config;
 pub mod host;
 pub mod http;
 pub mod sandbox;
+pub mod storage;
 mod stores;
 pub mod system;
 pub mod workers;

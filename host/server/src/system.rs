@@ -60,6 +60,13 @@ pub fn random_key() -> anyhow::Result<Random> {
     Ok(random)
 }
 
+/// A number that nobody can guess.
+#[expect(clippy::disallowed_methods, reason = "this is where randomness enters")]
+pub fn random() -> u128 {
+    // 122 of its bits are random; version and variant are the rest.
+    Uuid::new_v4().as_u128()
+}
+
 fn nanoseconds(ms: u64) -> u32 {
     u32::try_from(ms % 1_000 * 1_000_000).unwrap_or(0)
 }

@@ -5,3 +5,4 @@
 //! of its own on a free port, with everything in memory, and it ends with that program, however that ends.
 
 pub mod emulator;
+pub mod proxy;

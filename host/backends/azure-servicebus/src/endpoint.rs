@@ -41,7 +41,12 @@ impl Endpoint {
 
     /// Whether anything answers there; what it answers does not matter.
     pub(crate) async fn reach(&self) -> Result<(), String> {
-        let asked = self.client.get(&self.endpoint).timeout(CONNECT).send().await;
+        let asked = self
+            .client
+            .get(&self.endpoint)
+            .timeout(CONNECT)
+            .send()
+            .await;
         match asked {
             Ok(answer) if !answer.status().is_server_error() => Ok(()),
             Ok(answer) => Err(format!("{} answers {}", self.endpoint, answer.status())),

@@ -15,7 +15,9 @@
 mod connection;
 mod endpoint;
 mod message;
+pub mod sas;
 mod subscription;
+pub mod topology;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -85,7 +87,9 @@ impl ServiceBus {
     }
 
     fn misconfigured(&self) -> MutexGuard<'_, Option<String>> {
-        self.misconfigured.lock().unwrap_or_else(PoisonError::into_inner)
+        self.misconfigured
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -153,14 +157,16 @@ fn verdict(error: &azure_core::Error, message: &Message) -> Verdict {
         StatusCode::NotFound | StatusCode::Gone => Verdict::Misconfigured(format!(
             "there is no topic {topic} ({status}): create it with `lucius azure apply`"
         )),
-        StatusCode::PayloadTooLarge => {
-            Verdict::Never(format!("the directive has {bytes} bytes, more than a message may"))
-        }
+        StatusCode::PayloadTooLarge => Verdict::Never(format!(
+            "the directive has {bytes} bytes, more than a message may"
+        )),
         // Also said of a namespace that is full, which passes.
-        StatusCode::Forbidden if bytes > STANDARD_MESSAGE_BYTES => {
-            Verdict::Never(format!("the directive has {bytes} bytes, more than a message may"))
+        StatusCode::Forbidden if bytes > STANDARD_MESSAGE_BYTES => Verdict::Never(format!(
+            "the directive has {bytes} bytes, more than a message may"
+        )),
+        StatusCode::BadRequest => {
+            Verdict::Never(format!("{topic} takes no such message ({status})"))
         }
-        StatusCode::BadRequest => Verdict::Never(format!("{topic} takes no such message ({status})")),
         status => Verdict::Later(format!("{topic} answered {status}")),
     }
 }

@@ -62,7 +62,11 @@ async fn look(
     match *answer.status() {
         StatusCode::Created | StatusCode::Ok => {}
         StatusCode::NoContent => return Ok(None),
-        status => return Err(Error::Unavailable(format!("receiving is answered {status}"))),
+        status => {
+            return Err(Error::Unavailable(format!(
+                "receiving is answered {status}"
+            )));
+        }
     }
     let broker = answer
         .broker_properties()
@@ -103,7 +107,8 @@ impl Subscription for LaneSubscription {
         loop {
             let now = left.min(LOOK);
             if let Some((received, lock)) = look(&self.live, now).await? {
-                self.held().insert(received.lock_token.clone(), Arc::new(lock));
+                self.held()
+                    .insert(received.lock_token.clone(), Arc::new(lock));
                 return Ok(Some(received));
             }
             left = left.saturating_sub(now);

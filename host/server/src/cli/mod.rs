@@ -1,6 +1,7 @@
 //! The command line. Exit code 0: done; 1: it failed; 2: it was asked in the wrong way, or a host cannot start.
 
 mod audit;
+mod azure;
 pub(crate) mod client;
 mod decisions;
 mod jobs;
@@ -58,6 +59,8 @@ enum Command {
     Keys(keys::Flags),
     /// Show who did what to the host, and why
     Audit(audit::Flags),
+    /// See what Azure accounts must hold for a host, and make what is missing
+    Azure(azure::Flags),
     /// Measure a host with no-op workers
     Bench(crate::bench::Flags),
     /// What the host starts to compile a component, which comes on standard input
@@ -146,6 +149,7 @@ pub fn main() -> ExitCode {
             Command::Registry(flags) => registry::run(flags, json).await,
             Command::Keys(flags) => keys::run(flags, json).await,
             Command::Audit(flags) => audit::run(flags, json).await,
+            Command::Azure(flags) => azure::run(flags, json).await,
             Command::Bench(flags) => crate::bench::run(flags, json)
                 .await
                 .map_err(Failure::Failed),

@@ -8,11 +8,11 @@ use tokio::signal::unix::Signal;
 use tokio_util::sync::CancellationToken;
 
 use super::{Failure, output, start_log, usage};
-use crate::config::Config;
+use crate::config::{BusBackend, Config, LedgerBackend};
 use crate::host::Host;
 use crate::http;
 use crate::stores::Stores;
-use crate::workers;
+use crate::{storage, workers};
 
 /// How long requests under way may take once the host is told to stop.
 const DRAIN: Duration = Duration::from_secs(20);
@@ -85,8 +85,8 @@ fn summary(host: &Host, workers: &[&str], json: bool) {
     let mut rows = vec![
         ("api", address),
         ("data", data_dir.to_string()),
-        ("ledger", "sqlite, synchronous=FULL".to_owned()),
-        ("bus", format!("embedded, {}", host.bus_url())),
+        ("ledger", ledger(&host.config)),
+        ("bus", bus(host)),
         (
             "registry",
             format!(
@@ -111,6 +111,27 @@ fn summary(host: &Host, workers: &[&str], json: bool) {
     output::line("ready");
 }
 
+fn ledger(config: &Config) -> String {
+    match config.ledger.backend {
+        LedgerBackend::Sqlite => "sqlite, synchronous=FULL".to_owned(),
+        LedgerBackend::AzureTables => {
+            let prefix = &config.ledger.table_prefix;
+            // It was read when the ledger was opened.
+            let connection = storage::tables_connection();
+            let endpoint = connection.map(|at| at.endpoint().to_owned());
+            format!("azure-tables, {}, {prefix}*", endpoint.unwrap_or_default())
+        }
+    }
+}
+
+fn bus(host: &Host) -> String {
+    let name = match host.config.bus.backend {
+        BusBackend::Embedded => "embedded",
+        BusBackend::AzureServicebus => "azure-servicebus",
+    };
+    format!("{name}, {}", host.bus_url())
+}
+
 /// Serves until a signal or `stop`, then lets requests under way end.
 async fn run(host: Host, hangups: Signal, stop: CancellationToken) -> Result<(), Failure> {
     let engine = Arc::clone(&host.engine);
@@ -127,7 +148,9 @@ async fn run(host: Host, hangups: Signal, stop: CancellationToken) -> Result<(),
         }
         tracing::info!("stopping: no new commands, requests under way may end");
         engine.drain();
-        host.bus.close();
+        if let Some(bus) = &host.embedded_bus {
+            bus.close();
+        }
         stop.cancel();
     };
     let settings = http::Settings {
@@ -137,10 +160,14 @@ async fn run(host: Host, hangups: Signal, stop: CancellationToken) -> Result<(),
         drain: DRAIN,
         ..http::Settings::default()
     };
-    let api = http::Api::new(Arc::clone(&engine), Some(host.bus.router()), settings);
+    let api = http::Api::new(
+        Arc::clone(&engine),
+        host.embedded_bus.as_ref().map(|bus| bus.router()),
+        settings,
+    );
     let stores = Stores {
-        ledger: Arc::clone(&host.ledger),
-        bus: Arc::clone(&host.bus),
+        ledger: host.sqlite.clone(),
+        bus: host.embedded_bus.clone(),
     };
     api.metrics()
         .register(|registry| registry.register_collector(Box::new(stores)));
@@ -150,7 +177,9 @@ async fn run(host: Host, hangups: Signal, stop: CancellationToken) -> Result<(),
     // Its end, also when it is only that it was aborted.
     let _ended = moving.await;
     // Folds the WAL into the file, so that what is left is one file to copy.
-    host.ledger.close().await;
+    if let Some(ledger) = &host.sqlite {
+        ledger.close().await;
+    }
     Ok(())
 }
 

@@ -60,11 +60,22 @@ pub struct Config {
 }
 
 /// The ledger.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Ledger {
     /// Which one.
     pub backend: LedgerBackend,
+    /// What the names of the tables begin with, in Azure Table Storage.
+    pub table_prefix: String,
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self {
+            backend: LedgerBackend::Sqlite,
+            table_prefix: "lucius".to_owned(),
+        }
+    }
 }
 
 /// Which ledger.
@@ -74,6 +85,8 @@ pub enum LedgerBackend {
     /// One SQLite file in the data directory.
     #[default]
     Sqlite,
+    /// Tables that hosts share, named by `LUCIUS_TABLES_CONNECTION`.
+    AzureTables,
 }
 
 /// The bus.
@@ -95,6 +108,8 @@ pub enum BusBackend {
     /// In this process, below `/bus`.
     #[default]
     Embedded,
+    /// A Service Bus namespace, named by `LUCIUS_SERVICEBUS_CONNECTION`.
+    AzureServicebus,
 }
 
 impl Default for Bus {

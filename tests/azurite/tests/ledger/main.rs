@@ -5,6 +5,7 @@
     reason = "a test that panics has failed, which is the point"
 )]
 
+mod faults;
 mod rig;
 
 use std::sync::Arc;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
-use lucius_azure_tables::{Connection, Means, Network, Settings, Storage, TableLedger};
+use lucius_azure_tables::{Connection, Means, Network, Retry, Settings, Storage, TableLedger};
 use lucius_azurite::emulator;
 use lucius_domain::time::Timestamp;
 use lucius_ports::clock::Clock;
@@ -44,19 +44,21 @@ fn random() -> u128 {
 pub(crate) struct Home {
     connection: String,
     prefix: String,
+    retry: Retry,
 }
 
 impl Home {
     pub(crate) async fn new() -> Self {
-        Self::behind(emulator::tables().await.connection()).await
+        Self::behind(emulator::tables().await.connection(), Retry::default()).await
     }
 
     /// Tables that are reached by another connection, such as one through a proxy.
-    pub(crate) async fn behind(connection: String) -> Self {
+    pub(crate) async fn behind(connection: String, retry: Retry) -> Self {
         let number = HOMES.fetch_add(1, Ordering::Relaxed);
         let home = Self {
             connection,
             prefix: format!("home{number}"),
+            retry,
         };
         let storage = Storage::new(home.connection(), means(), home.settings()).unwrap();
         for table in storage.missing().await.unwrap() {
@@ -72,6 +74,7 @@ impl Home {
     fn settings(&self) -> Settings {
         Settings {
             table_prefix: self.prefix.clone(),
+            retry: self.retry.clone(),
             ..Settings::default()
         }
     }

@@ -1,0 +1,160 @@
+//! The ledger and the bus that the settings name.
+//!
+//! What is beyond this machine is named by a connection string from the environment, never from a file. One that is
+//! missing or wrong, a key that is refused, a table that is not there and a ledger that does not answer are each said
+//! in one line at the start. A bus that cannot be reached does not keep the host from starting, since what is accepted
+//! waits in the outbox: the host is not ready until it can.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lucius_azure_servicebus::ServiceBus;
+use lucius_azure_tables::{Means, Network, Storage, TableLedger};
+use lucius_embedded_bus::EmbeddedBus;
+use lucius_ports::bus::Bus;
+use lucius_ports::clock::Clock;
+use lucius_ports::ledger::{Generations, Ledger};
+use lucius_ports::pins::Pins;
+use lucius_ports::records::Records;
+use lucius_sqlite::SqliteLedger;
+
+use crate::config::{BusBackend, Config, LedgerBackend};
+use crate::host::StartError;
+use crate::system::{self, SystemClock};
+
+/// Names the tables.
+pub const TABLES_CONNECTION: &str = "LUCIUS_TABLES_CONNECTION";
+/// Names the namespace.
+pub const SERVICEBUS_CONNECTION: &str = "LUCIUS_SERVICEBUS_CONNECTION";
+
+/// A ledger by the ports it serves.
+pub(crate) struct Ledgers {
+    pub(crate) ledger: Arc<dyn Ledger>,
+    pub(crate) pins: Arc<dyn Pins>,
+    pub(crate) generations: Arc<dyn Generations>,
+    pub(crate) records: Arc<dyn Records>,
+    /// The one in a file, when it is that.
+    pub(crate) sqlite: Option<Arc<SqliteLedger>>,
+}
+
+impl Ledgers {
+    fn of<T: Pins + Generations + Records + 'static>(one: Arc<T>) -> Self {
+        Self {
+            ledger: Arc::clone(&one) as _,
+            pins: Arc::clone(&one) as _,
+            generations: Arc::clone(&one) as _,
+            records: one as _,
+            sqlite: None,
+        }
+    }
+
+    pub(crate) async fn open(config: &Config, data_dir: &Path) -> Result<Self, StartError> {
+        match config.ledger.backend {
+            LedgerBackend::Sqlite => {
+                let ledger = SqliteLedger::open(data_dir, lucius_sqlite::Settings::default())?;
+                Ok(Self {
+                    sqlite: Some(Arc::clone(&ledger)),
+                    ..Self::of(ledger)
+                })
+            }
+            LedgerBackend::AzureTables => {
+                let settings = table_settings(config);
+                let ledger = TableLedger::open(tables_connection()?, means()?, settings).await?;
+                Ok(Self::of(ledger))
+            }
+        }
+    }
+}
+
+/// A bus, and the embedded one when it is that.
+pub(crate) struct Buses {
+    pub(crate) bus: Arc<dyn Bus>,
+    pub(crate) embedded: Option<Arc<EmbeddedBus>>,
+}
+
+impl Buses {
+    pub(crate) fn open(config: &Config, data_dir: &Path) -> Result<Self, StartError> {
+        match config.bus.backend {
+            BusBackend::Embedded => {
+                let settings = lucius_embedded_bus::Settings {
+                    lock_duration: Duration::from_millis(config.bus.lock_ms),
+                    max_delivery_count: config.bus.max_delivery_count,
+                    ..lucius_embedded_bus::Settings::default()
+                };
+                let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+                let bus = EmbeddedBus::open(&data_dir.join("bus.db"), settings, clock)?;
+                Ok(Self {
+                    bus: Arc::clone(&bus) as _,
+                    embedded: Some(bus),
+                })
+            }
+            BusBackend::AzureServicebus => {
+                let bus = ServiceBus::open(&bus_connection()?)?;
+                Ok(Self {
+                    bus,
+                    embedded: None,
+                })
+            }
+        }
+    }
+}
+
+/// The tables that the settings name.
+///
+/// # Errors
+/// The connection string is missing or wrong, or the prefix makes no names.
+pub fn tables(config: &Config) -> Result<Storage, StartError> {
+    let storage = Storage::new(tables_connection()?, means()?, table_settings(config))?;
+    Ok(storage)
+}
+
+fn table_settings(config: &Config) -> lucius_azure_tables::Settings {
+    lucius_azure_tables::Settings {
+        table_prefix: config.ledger.table_prefix.clone(),
+        ..lucius_azure_tables::Settings::default()
+    }
+}
+
+fn means() -> Result<Means, StartError> {
+    let network = Network::new().map_err(|error| StartError::Setting(error.to_string()))?;
+    Ok(Means {
+        transport: Arc::new(network),
+        clock: Arc::new(SystemClock),
+        random: Arc::new(system::random),
+    })
+}
+
+/// Where the tables are.
+///
+/// # Errors
+/// The variable is missing, or what is wrong with it.
+pub fn tables_connection() -> Result<lucius_azure_tables::Connection, StartError> {
+    let text = connection(TABLES_CONNECTION, "ledger.backend \"azure-tables\"")?;
+    lucius_azure_tables::Connection::parse(&text)
+        .map_err(|error| wrong_connection(TABLES_CONNECTION, &error))
+}
+
+/// Where the namespace is.
+///
+/// # Errors
+/// The variable is missing, or what is wrong with it.
+pub fn bus_connection() -> Result<lucius_azure_servicebus::Connection, StartError> {
+    let text = connection(SERVICEBUS_CONNECTION, "bus.backend \"azure-servicebus\"")?;
+    lucius_azure_servicebus::Connection::parse(&text)
+        .map_err(|error| wrong_connection(SERVICEBUS_CONNECTION, &error))
+}
+
+fn connection(variable: &'static str, needed_by: &str) -> Result<String, StartError> {
+    std::env::var(variable).map_err(|_| {
+        StartError::Setting(format!(
+            "{needed_by} needs the environment variable {variable}: set it to the connection string that the Azure portal shows"
+        ))
+    })
+}
+
+fn wrong_connection(variable: &str, error: &dyn std::fmt::Display) -> StartError {
+    StartError::Setting(format!(
+        "{variable} is no connection string: {error}; copy it anew from the Azure portal"
+    ))
+}
