@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use crate::client::Client;
 use crate::disk::Disk;
 use crate::worker::Worker;
-use crate::{places, wait};
+use crate::{azurite, places, wait};
 
 /// What a host is started with; the same again after it was killed.
 #[derive(Clone, Debug)]
@@ -78,7 +78,8 @@ impl Setup {
     ///
     /// # Panics
     /// It does not become ready.
-    pub async fn start(self) -> Host {
+    pub async fn start(mut self) -> Host {
+        self.settings.extend(azurite::settings().await);
         let folder = TempDir::new().unwrap_or_else(|error| panic!("no temporary folder: {error}"));
         let process = Process::start(&self, folder.path(), "127.0.0.1:0").await;
         let process = process.unwrap_or_else(|why| panic!("the host does not start: {why}"));

@@ -6,6 +6,7 @@
 
 pub mod answer;
 pub mod author;
+pub mod azurite;
 pub mod client;
 pub mod disk;
 pub mod history;

@@ -81,6 +81,9 @@ pub enum StartError {
     /// The ledger in tables does not open.
     #[error(transparent)]
     Tables(#[from] lucius_azure_tables::OpenError),
+    /// The ledger does not answer.
+    #[error("{0}: wait until it is reachable")]
+    LedgerAway(#[from] lucius_ports::ledger::Error),
     /// The bus does not open.
     #[error(transparent)]
     Bus(#[from] lucius_embedded_bus::Error),
@@ -119,10 +122,11 @@ impl Host {
         })?;
 
         let data_dir = usable(&config.data_dir)?;
-        let token_key = secret(&data_dir, "callback.key")?;
+        let own_key = secret(&data_dir, "callback.key")?;
         let cache_key = secret(&data_dir, "compiled.key")?;
         let sandbox = crate::sandbox::settings_of_host(&config.plugins, &data_dir, cache_key);
         let ledgers = Ledgers::open(&config, &data_dir).await?;
+        let token_key = ledgers.token_key(&config, own_key).await?;
         let Buses { bus, embedded } = Buses::open(&config, &data_dir)?;
         let clock = Arc::new(SystemClock);
         let host_id = HostId(SystemIds.job_id(clock.now()).to_string());

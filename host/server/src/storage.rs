@@ -16,7 +16,7 @@ use lucius_ports::bus::Bus;
 use lucius_ports::clock::Clock;
 use lucius_ports::ledger::{Generations, Ledger};
 use lucius_ports::pins::Pins;
-use lucius_ports::records::Records;
+use lucius_ports::records::{Document, Key, Kind, Records};
 use lucius_sqlite::SqliteLedger;
 
 use crate::config::{BusBackend, Config, LedgerBackend};
@@ -62,6 +62,36 @@ impl Ledgers {
                 let settings = table_settings(config);
                 let ledger = TableLedger::open(tables_connection()?, means()?, settings).await?;
                 Ok(Self::of(ledger))
+            }
+        }
+    }
+}
+
+/// The key of the callback tokens, where hosts share a ledger. Who can read the ledger can read the fences of all
+/// attempts, so the key is as well kept there as in a file.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct CallbackKey([u8; 32]);
+
+impl Document for CallbackKey {
+    const KIND: Kind = Kind("callback-key");
+}
+
+impl Ledgers {
+    /// The key of the callback tokens: this host's own, or that of all hosts of the ledger, since a callback may come
+    /// to any of them. The first host's becomes that of all.
+    pub(crate) async fn token_key(
+        &self,
+        config: &Config,
+        own: [u8; 32],
+    ) -> Result<[u8; 32], StartError> {
+        match config.ledger.backend {
+            LedgerBackend::Sqlite => Ok(own),
+            LedgerBackend::AzureTables => {
+                let name = Key::of("current");
+                // Whether or not it was the first, what is there then is the key.
+                self.records.write(&name, &CallbackKey(own), None).await?;
+                let shared = self.records.read::<CallbackKey>(&name).await?;
+                Ok(shared.map_or(own, |shared| shared.document.0))
             }
         }
     }

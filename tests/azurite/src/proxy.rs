@@ -82,6 +82,28 @@ impl Proxy {
         Self { port, state, task }
     }
 
+    /// A proxy with a runtime of its own, which lasts as long as this program: that of a test ends with the test. One
+    /// request in so many goes wrong. Returns its port.
+    ///
+    /// # Panics
+    /// There is no free port, or no runtime.
+    pub fn lasting(upstream: u16, seed: u64, fail_one_in: u64) -> u16 {
+        let (port, started) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Runtime::new();
+            let runtime = runtime.unwrap_or_else(|error| panic!("no runtime: {error}"));
+            runtime.block_on(async {
+                let proxy = Self::start(upstream, seed).await;
+                proxy.fail_one_in(fail_one_in);
+                // Whoever waits for the port is still there.
+                let _ = port.send(proxy.port());
+                std::future::pending::<()>().await;
+            });
+        });
+        let port = started.recv();
+        port.unwrap_or_else(|error| panic!("the proxy does not start: {error}"))
+    }
+
     /// Its port on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port

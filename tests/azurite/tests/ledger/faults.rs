@@ -30,23 +30,9 @@ async fn behind(seed: u64) -> (Proxy, Arc<TableLedger>) {
 
 /// One proxy for all cases of the suite, with one request in twelve going wrong.
 async fn failing() -> Arc<TableLedger> {
-    static PROXY: OnceCell<u16> = OnceCell::const_new();
-    let start = async || {
-        // A runtime of its own: that of a test ends with the test.
-        let (port, started) = tokio::sync::oneshot::channel();
-        let upstream = emulator::tables().await.port();
-        std::thread::spawn(move || {
-            let runtime = tokio::runtime::Runtime::new().unwrap();
-            runtime.block_on(async {
-                let proxy = Proxy::start(upstream, 7).await;
-                proxy.fail_one_in(12);
-                port.send(proxy.port()).unwrap();
-                std::future::pending::<()>().await;
-            });
-        });
-        started.await.unwrap()
-    };
-    let port = *PROXY.get_or_init(start).await;
+    static PORT: OnceCell<u16> = OnceCell::const_new();
+    let start = async || Proxy::lasting(emulator::tables().await.port(), 7, 12);
+    let port = *PORT.get_or_init(start).await;
     let home = Home::behind(emulator::connection_at(port), patient()).await;
     home.open().await
 }
