@@ -184,7 +184,7 @@ impl State {
         let fault_in = self.fault_in.load(Ordering::Relaxed);
         let drawn = || {
             let index = usize::try_from(self.roll() % 5).unwrap_or(0);
-            (fault_in > 0 && self.roll() % fault_in == 0).then_some(ALL[index])
+            (fault_in > 0 && self.roll().is_multiple_of(fault_in)).then_some(ALL[index])
         };
         let fault = asked.or_else(drawn)?;
         self.faults.fetch_add(1, Ordering::Relaxed);
