@@ -24,7 +24,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use azure_core::StatusCode;
 use azure_core::error::ErrorKind;
 use azure_messaging_servicebus::service_bus::TopicClient;
 use lucius_domain::id::ServiceName;
@@ -150,24 +149,22 @@ fn verdict(error: &azure_core::Error, message: &Message) -> Verdict {
         return Verdict::Later(reason(error));
     };
     let (topic, bytes) = (message.lane.topic(), message.body.len());
-    match status {
-        StatusCode::Unauthorized => Verdict::Misconfigured(format!(
+    match u16::from(*status) {
+        401 => Verdict::Misconfigured(format!(
             "the namespace does not accept the key ({status}): correct LUCIUS_SERVICEBUS_CONNECTION; it needs the right Send"
         )),
-        StatusCode::NotFound | StatusCode::Gone => Verdict::Misconfigured(format!(
+        404 | 410 => Verdict::Misconfigured(format!(
             "there is no topic {topic} ({status}): create it with `lucius azure apply`"
         )),
-        StatusCode::PayloadTooLarge => Verdict::Never(format!(
+        413 => Verdict::Never(format!(
             "the directive has {bytes} bytes, more than a message may"
         )),
         // Also said of a namespace that is full, which passes.
-        StatusCode::Forbidden if bytes > STANDARD_MESSAGE_BYTES => Verdict::Never(format!(
+        403 if bytes > STANDARD_MESSAGE_BYTES => Verdict::Never(format!(
             "the directive has {bytes} bytes, more than a message may"
         )),
-        StatusCode::BadRequest => {
-            Verdict::Never(format!("{topic} takes no such message ({status})"))
-        }
-        status => Verdict::Later(format!("{topic} answered {status}")),
+        400 => Verdict::Never(format!("{topic} takes no such message ({status})")),
+        _ => Verdict::Later(format!("{topic} answered {status}")),
     }
 }
 

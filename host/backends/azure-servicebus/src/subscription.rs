@@ -59,9 +59,9 @@ async fn look(
 ) -> Result<Option<(Received, PeekLockResponse)>, Error> {
     let answer = receiver.peek_lock_message2(Some(wait)).await;
     let answer = answer.map_err(|error| Error::Unavailable(reason(&error)))?;
-    match *answer.status() {
-        StatusCode::Created | StatusCode::Ok => {}
-        StatusCode::NoContent => return Ok(None),
+    match u16::from(*answer.status()) {
+        200 | 201 => {}
+        204 => return Ok(None),
         status => {
             return Err(Error::Unavailable(format!(
                 "receiving is answered {status}"

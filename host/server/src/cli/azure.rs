@@ -178,7 +178,7 @@ fn show(rows: &[Row], json: bool) {
     for row in rows.iter().filter(|row| state(row) != "there") {
         let details = details(row).join("; ");
         let what = format!("{:<11}{}  {details}", state(row), row.what);
-        output::line(what.trim_end().to_owned());
+        output::line(what.trim_end());
     }
     output::line(format!(
         "{} there, {} made, {} missing, {} different",
