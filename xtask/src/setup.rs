@@ -23,6 +23,7 @@ pub(crate) fn run() -> Result<()> {
     for (name, bring) in [
         ("wasm target", wasm_target as fn() -> Result<Outcome>),
         ("recognition", packages::bring),
+        ("alert rules", packages::bring_promtool),
         ("model", model::bring),
         ("azurite", azurite::bring),
         ("javascript", componentize::javascript),

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
+use crate::time::Timestamp;
+
 macro_rules! text_id {
     ($($(#[$doc:meta])* $name:ident;)*) => {$(
         $(#[$doc])*
@@ -74,6 +76,12 @@ impl JobId {
     /// Reads the hyphenated form; anything else names no job.
     pub fn parse(text: &str) -> Option<Self> {
         Uuid::try_parse(text).ok().map(Self)
+    }
+
+    /// The first id that a job accepted at this moment can have; every job accepted before it has a smaller one.
+    pub fn first_at(moment: Timestamp) -> Self {
+        let millis = u64::try_from(moment.0).unwrap_or(0);
+        Self(uuid::Builder::from_unix_timestamp_millis(millis, &[0; 10]).into_uuid())
     }
 }
 
@@ -216,6 +224,16 @@ mod tests {
         assert_eq!(Digest::parse(&digest.to_string()), Some(digest));
         assert_eq!(Digest::parse("xyz"), None);
         assert_eq!(Digest::parse(&"é".repeat(32)), None);
+    }
+
+    #[test]
+    fn ids_of_a_moment_begin_where_those_of_the_moment_before_end() {
+        let (early, late) = (Timestamp(1_800_000_000_000), Timestamp(1_800_000_000_001));
+        let last = uuid::Builder::from_unix_timestamp_millis(1_800_000_000_000, &[255; 10]);
+        let last_of_early = JobId(last.into_uuid());
+        assert!(JobId::first_at(early) < last_of_early);
+        assert!(last_of_early < JobId::first_at(late));
+        assert!(JobId::first_at(Timestamp(i64::MIN)) <= JobId::first_at(Timestamp(0)));
     }
 
     #[test]

@@ -428,6 +428,25 @@ impl Job {
             .position(|step| step.step_id == *step_id)
     }
 
+    /// The step that failed for good.
+    pub fn failed_step(&self) -> Option<usize> {
+        let is_failed = |step: &Step| step.phase == Phase::FailedFinal;
+        self.progress.steps.iter().position(is_failed)
+    }
+
+    /// Why the job failed, when it did.
+    pub fn failure(&self) -> Option<&Failure> {
+        match &self.progress.status {
+            Status::FailedFinal { failure } => Some(failure),
+            Status::Queued
+            | Status::Dispatching
+            | Status::InProgress
+            | Status::Cancelling
+            | Status::Succeeded
+            | Status::Cancelled => None,
+        }
+    }
+
     /// The attempt that is under way, if any.
     pub fn active_attempt(&self) -> Option<(usize, &Attempt)> {
         let (index, _, step) = self.current()?;

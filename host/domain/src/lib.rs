@@ -23,5 +23,6 @@ pub mod job;
 pub mod plugin;
 pub mod retry;
 pub mod routing;
+pub mod signature;
 pub mod time;
 pub mod transition;

@@ -162,7 +162,8 @@ impl Engine {
         }
     }
 
-    fn message(&self, job: &Job, step: usize, attempt: &Attempt) -> Message {
+    /// The message that carries the directive of an attempt.
+    pub(crate) fn message(&self, job: &Job, step: usize, attempt: &Attempt) -> Message {
         let spec = &job.spec;
         let step_id = spec.steps[step].step_id.clone();
         let attempt_no = attempt.key.no;

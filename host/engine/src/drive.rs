@@ -78,6 +78,16 @@ impl Engine {
         .await
     }
 
+    /// Brings several inputs to a job in one commit: `apply` is called again after each conflict.
+    pub(crate) async fn drive_with(
+        &self,
+        id: JobId,
+        known: Option<Arc<Job>>,
+        apply: impl Fn(&mut Transition) -> Result<(), Rejection> + Send + Sync,
+    ) -> Result<Driven, DriveError> {
+        self.commit(id, known, Questions::Answer, apply).await
+    }
+
     /// Answers the question that is due for a job, if there is one.
     ///
     /// # Errors

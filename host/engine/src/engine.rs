@@ -7,11 +7,13 @@ use lucius_domain::id::JobId;
 use lucius_domain::job::Job;
 use lucius_ports::bus::Bus;
 use lucius_ports::clock::{Clock, Ids};
+use lucius_ports::dead_queues::DeadQueues;
 use lucius_ports::ledger::{self, Generations, Ledger};
 use lucius_ports::pins::Pins;
 use lucius_ports::plugin::Runtime;
 use lucius_ports::records::Records;
 use lucius_ports::registry::Source;
+use lucius_ports::upkeep::Upkeep;
 use tokio::sync::mpsc;
 
 use crate::access::keys::Keys;
@@ -37,6 +39,10 @@ pub struct Ports {
     pub generations: Arc<dyn Generations>,
     /// Small documents: what operators decided, and what hosts tell each other.
     pub records: Arc<dyn Records>,
+    /// Failures in groups, and deleting what is over.
+    pub upkeep: Arc<dyn Upkeep>,
+    /// Messages that the bus gave up on.
+    pub dead_queues: Arc<dyn DeadQueues>,
     /// Carries directives.
     pub bus: Arc<dyn Bus>,
     /// Runs plugins.
@@ -137,6 +143,14 @@ impl Engine {
         let fleet = crate::fleet::run(&self);
         let tidy = crate::registry::tidy::run(&self);
         futures_util::future::join4(dispatch, sweep, fleet, tidy).await;
+    }
+
+    /// Works on redrives and deletes what ended long ago, until the future is dropped, which is safe at any point. No
+    /// job waits for it.
+    pub async fn look_after(self: Arc<Self>) {
+        let redrives = crate::redrive::run(&self);
+        let retention = crate::retention::run(&self);
+        futures_util::future::join(redrives, retention).await;
     }
 
     /// From now on no command is accepted; everything else goes on.

@@ -9,6 +9,7 @@ use lucius_ports::plugin;
 
 use crate::fleet;
 use crate::registry;
+use crate::retention::Retention;
 
 /// The settings of one host.
 #[derive(Clone)]
@@ -35,6 +36,8 @@ pub struct Settings {
     pub token_key: [u8; 32],
     /// What this host is among others on the same ledger.
     pub fleet: fleet::Settings,
+    /// How long what is over is kept.
+    pub retention: Retention,
     /// How many directives are published at once.
     pub publish_concurrency: usize,
     /// How long a directive that the bus has taken waits for a callback before SENT is committed. A callback proves

@@ -12,9 +12,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use lucius_domain::event::Recorded;
-use lucius_domain::id::{Digest, Generation, JobId, RequestType, TenantId};
+use lucius_domain::id::{Digest, Generation, JobId, ProtocolId, RequestType, TenantId};
 use lucius_domain::job::{DueKind, Job};
 use lucius_domain::routing::{Lane, Mode};
+use lucius_domain::signature::{self, Signature};
 use lucius_domain::time::Timestamp;
 use lucius_domain::transition::Change;
 use serde::{Deserialize, Serialize};
@@ -82,10 +83,63 @@ pub struct Filter {
     pub state: Option<&'static str>,
     /// Only of this request type.
     pub request_type: Option<RequestType>,
+    /// Only of this protocol.
+    pub protocol_id: Option<ProtocolId>,
+    /// Only failed ones with this code.
+    pub error_code: Option<String>,
+    /// Only failed ones with this signature.
+    pub signature: Option<signature::Id>,
+    /// Only jobs accepted at this moment or later, by the moment in their id.
+    pub from: Option<Timestamp>,
+    /// Only jobs accepted before this moment, by the moment in their id.
+    pub until: Option<Timestamp>,
     /// Only jobs that come after this one, newest first.
     pub after: Option<JobId>,
     /// At most this many.
     pub limit: usize,
+}
+
+impl Filter {
+    /// The ids that jobs of these moments and after this place can have: from the first one, up to but without the
+    /// second.
+    pub fn id_range(&self) -> (Option<JobId>, Option<JobId>) {
+        let until = self.until.map(JobId::first_at);
+        let end = match (until, self.after) {
+            (Some(until), Some(after)) => Some(until.min(after)),
+            (until, after) => until.or(after),
+        };
+        (self.from.map(JobId::first_at), end)
+    }
+
+    /// Whether a job is one of those, limit and order aside.
+    pub fn means(&self, job: &Job) -> bool {
+        fn is<T: PartialEq>(asked: Option<&T>, found: &T) -> bool {
+            asked.is_none_or(|asked| asked == found)
+        }
+        let (first, end) = self.id_range();
+        let Self {
+            tenant_id,
+            state,
+            request_type,
+            protocol_id,
+            error_code,
+            signature,
+            from: _,
+            until: _,
+            after: _,
+            limit: _,
+        } = self;
+        is(tenant_id.as_ref(), &job.spec.tenant_id)
+            && is(state.as_ref(), &job.progress.status.name())
+            && is(request_type.as_ref(), &job.spec.request_type)
+            && is(protocol_id.as_ref(), &job.spec.protocol_id)
+            && error_code
+                .as_ref()
+                .is_none_or(|code| job.failure().is_some_and(|it| it.code == *code))
+            && signature.is_none_or(|id| Signature::of(job).is_some_and(|it| it.id() == id))
+            && first.is_none_or(|first| job.id >= first)
+            && end.is_none_or(|end| job.id < end)
+    }
 }
 
 /// Jobs that are not terminal, counted for the gates.

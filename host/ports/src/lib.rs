@@ -8,8 +8,10 @@ pub mod case;
 pub mod clock;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+pub mod dead_queues;
 pub mod ledger;
 pub mod pins;
 pub mod plugin;
 pub mod records;
 pub mod registry;
+pub mod upkeep;

@@ -21,6 +21,8 @@ use crate::config::{AuthMode, BusBackend, Config};
 use crate::http::access::{Access, jwt, open};
 use crate::storage::{self, Buses, Ledgers};
 use crate::system::{SystemClock, SystemIds, random_key};
+use crate::telemetry::levels::Levels;
+use crate::telemetry::observed::Observers;
 
 /// How many directives are published at once; they share the bus's commits.
 const PUBLISH_CONCURRENCY: usize = 64;
@@ -35,6 +37,10 @@ pub struct Host {
     pub sqlite: Option<Arc<SqliteLedger>>,
     /// The embedded bus, when that is the one.
     pub embedded_bus: Option<Arc<EmbeddedBus>>,
+    /// What the pipeline does, counted.
+    pub observers: Arc<Observers>,
+    /// How full the stores are.
+    pub levels: Levels,
     /// Bound and not yet served.
     pub listener: TcpListener,
     /// Where it really listens.
@@ -127,16 +133,24 @@ impl Host {
         let sandbox = crate::sandbox::settings_of_host(&config.plugins, &data_dir, cache_key);
         let ledgers = Ledgers::open(&config, &data_dir).await?;
         let token_key = ledgers.token_key(&config, own_key).await?;
-        let Buses { bus, embedded } = Buses::open(&config, &data_dir)?;
+        let Buses {
+            bus,
+            dead_queues,
+            embedded,
+        } = Buses::open(&config, &data_dir)?;
         let clock = Arc::new(SystemClock);
         let host_id = HostId(SystemIds.job_id(clock.now()).to_string());
+        let observers = Observers::new();
+        let is_shared = ledgers.sqlite.is_none();
         let ports = Ports {
-            ledger: ledgers.ledger,
+            ledger: observers.ledger(ledgers.ledger),
             pins: ledgers.pins,
             generations: ledgers.generations,
             records: ledgers.records,
-            bus,
-            runtime: Arc::new(Sandbox::start(sandbox)?),
+            upkeep: ledgers.upkeep,
+            dead_queues,
+            bus: observers.bus(bus),
+            runtime: observers.runtime(Arc::new(Sandbox::start(sandbox)?)),
             source: Arc::new(RegistryDir::new(
                 &config.registry,
                 data_dir.join("components"),
@@ -159,13 +173,23 @@ impl Host {
             callback_base: base,
             workspace_ref: file_uri(&data_dir.join("workspace")),
             token_key,
-            fleet: fleet::Settings::alone(host_id, address.to_string()),
+            fleet: fleet::Settings {
+                claim: is_shared.then_some(CLAIM),
+                ..fleet::Settings::alone(host_id, address.to_string())
+            },
+            retention: Retention {
+                // Jobs in tables are not deleted yet.
+                keep: config.retention.of_engine().keep.filter(|_| !is_shared),
+                ..config.retention.of_engine()
+            },
             publish_concurrency: PUBLISH_CONCURRENCY,
             sent_delay: SENT_DELAY,
         };
         let engine = Engine::open(ports, settings).await?;
         Ok(Self {
             engine,
+            levels: Levels::new(ledgers.sqlite.clone(), embedded.clone(), data_dir),
+            observers,
             sqlite: ledgers.sqlite,
             embedded_bus: embedded,
             listener,
@@ -214,7 +238,11 @@ fn access(config: &Config) -> Result<Access, StartError> {
     })
 }
 
-fn check(config: &Config) -> Result<(), StartError> {
+/// Whether settings make sense together.
+///
+/// # Errors
+/// The first that does not.
+pub fn check(config: &Config) -> Result<(), StartError> {
     let setting = |text: &str| Err(StartError::Setting(text.to_owned()));
     match config.auth.mode {
         AuthMode::Open if !config.listen.ip().is_loopback() => {

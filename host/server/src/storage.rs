@@ -14,9 +14,11 @@ use lucius_azure_tables::{Means, Network, Storage, TableLedger};
 use lucius_embedded_bus::EmbeddedBus;
 use lucius_ports::bus::Bus;
 use lucius_ports::clock::Clock;
+use lucius_ports::dead_queues::DeadQueues;
 use lucius_ports::ledger::{Generations, Ledger};
 use lucius_ports::pins::Pins;
 use lucius_ports::records::{Document, Key, Kind, Records};
+use lucius_ports::upkeep::Upkeep;
 use lucius_sqlite::SqliteLedger;
 
 use crate::config::{BusBackend, Config, LedgerBackend};
@@ -32,6 +34,7 @@ pub const SERVICEBUS_CONNECTION: &str = "LUCIUS_SERVICEBUS_CONNECTION";
 pub(crate) struct Ledgers {
     pub(crate) ledger: Arc<dyn Ledger>,
     pub(crate) pins: Arc<dyn Pins>,
+    pub(crate) upkeep: Arc<dyn Upkeep>,
     pub(crate) generations: Arc<dyn Generations>,
     pub(crate) records: Arc<dyn Records>,
     /// The one in a file, when it is that.
@@ -39,10 +42,11 @@ pub(crate) struct Ledgers {
 }
 
 impl Ledgers {
-    fn of<T: Pins + Generations + Records + 'static>(one: Arc<T>) -> Self {
+    fn of<T: Pins + Generations + Records + Upkeep + 'static>(one: Arc<T>) -> Self {
         Self {
             ledger: Arc::clone(&one) as _,
             pins: Arc::clone(&one) as _,
+            upkeep: Arc::clone(&one) as _,
             generations: Arc::clone(&one) as _,
             records: one as _,
             sqlite: None,
@@ -100,6 +104,7 @@ impl Ledgers {
 /// A bus, and the embedded one when it is that.
 pub(crate) struct Buses {
     pub(crate) bus: Arc<dyn Bus>,
+    pub(crate) dead_queues: Arc<dyn DeadQueues>,
     pub(crate) embedded: Option<Arc<EmbeddedBus>>,
 }
 
@@ -116,13 +121,15 @@ impl Buses {
                 let bus = EmbeddedBus::open(&data_dir.join("bus.db"), settings, clock)?;
                 Ok(Self {
                     bus: Arc::clone(&bus) as _,
+                    dead_queues: Arc::clone(&bus) as _,
                     embedded: Some(bus),
                 })
             }
             BusBackend::AzureServicebus => {
                 let bus = ServiceBus::open(&bus_connection()?)?;
                 Ok(Self {
-                    bus,
+                    bus: Arc::clone(&bus) as _,
+                    dead_queues: bus,
                     embedded: None,
                 })
             }

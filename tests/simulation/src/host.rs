@@ -11,6 +11,7 @@ use lucius_domain::job::Job;
 use lucius_domain::retry::Timing;
 use lucius_domain::routing::Mode;
 use lucius_engine::accept::Accepted;
+use lucius_engine::retention::Retention;
 use lucius_engine::settings::Limits;
 use lucius_engine::{Engine, Ports, Refusal, Settings};
 use lucius_ports::plugin;
@@ -88,6 +89,8 @@ pub(crate) fn ports(world: &Arc<World>, source: &Arc<SimSource>, host: usize) ->
         pins: Arc::new(SimLedger(Arc::clone(&world))),
         generations: Arc::new(SimLedger(Arc::clone(&world))),
         records: Arc::new(SimLedger(Arc::clone(&world))),
+        upkeep: Arc::new(SimLedger(Arc::clone(&world))),
+        dead_queues: Arc::new(SimBus(Arc::clone(&world))),
         bus: Arc::new(SimBus(Arc::clone(&world))),
         runtime: Arc::new(SimRuntime::new(Arc::clone(&world))),
         source: Arc::clone(source) as Arc<_>,
@@ -135,6 +138,7 @@ pub(crate) fn settings(dice: &mut Dice) -> Settings {
             lucius_engine::fleet::HostId("host".to_owned()),
             "127.0.0.1:7420".to_owned(),
         ),
+        retention: Retention::default(),
         publish_concurrency: 4,
         sent_delay: Duration::ZERO, // the simulator draws how long a task pauses
     }

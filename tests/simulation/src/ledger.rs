@@ -15,6 +15,7 @@ use lucius_ports::ledger::{
 };
 use lucius_ports::pins::Pins;
 use lucius_ports::records::{Key, Kind, Record, Records, Removed, Written};
+use lucius_ports::upkeep::{Failures, States, Upkeep};
 
 use crate::defects;
 use crate::mutation::Mutation;
@@ -361,5 +362,25 @@ impl Records for SimLedger {
         limit: usize,
     ) -> Result<Vec<Record>, Error> {
         self.read(self.0.records.list(kind, after, limit)).await
+    }
+}
+
+/// Nobody looks after a simulated ledger; what is asked of it is what the memory ledger says.
+#[async_trait]
+impl Upkeep for SimLedger {
+    async fn failures(
+        &self,
+        tenant: Option<&TenantId>,
+        limit: usize,
+    ) -> Result<Vec<Failures>, Error> {
+        self.0.memory.failures(tenant, limit).await
+    }
+
+    async fn states(&self) -> Result<States, Error> {
+        self.0.memory.states().await
+    }
+
+    async fn purge(&self, ended_before: Timestamp, limit: usize) -> Result<usize, Error> {
+        self.0.memory.purge(ended_before, limit).await
     }
 }

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use lucius_domain::contract::Directive;
-use lucius_domain::id::{JobId, LeaseId};
+use lucius_domain::id::{JobId, LeaseId, ServiceName};
+use lucius_domain::routing::Lane;
 use lucius_domain::time::Timestamp;
 use lucius_ports::bus::{Bus, Error, Message};
 use lucius_ports::clock::{Clock, Ids};
+use lucius_ports::dead_queues::{DeadMessage, DeadQueue, DeadQueues};
 use uuid::Uuid;
 
 use crate::mutation::Mutation;
@@ -178,5 +180,17 @@ impl SimBus {
             let delay = state.dice.between(1, longest);
             state.later(delay, Happening::Deliver(Arc::clone(&directive)));
         }
+    }
+}
+
+/// A simulated bus delivers until a worker completes, so nothing dies in it.
+#[async_trait]
+impl DeadQueues for SimBus {
+    async fn dead_queues(&self) -> Result<Vec<DeadQueue>, Error> {
+        Ok(Vec::new())
+    }
+
+    async fn take_dead(&self, _: Lane, _: &ServiceName) -> Result<Option<DeadMessage>, Error> {
+        Ok(None)
     }
 }

@@ -11,6 +11,7 @@ mod documents;
 mod idempotency;
 mod lifecycle;
 mod limits;
+mod operating;
 mod program;
 mod reading;
 mod readme;

@@ -28,6 +28,19 @@ pub(super) fn bring() -> Result<Outcome> {
     )
 }
 
+/// What checks the alert rules that ship; it comes with Prometheus, which is not started.
+pub(super) fn bring_promtool() -> Result<Outcome> {
+    const PROMTOOL: &str = "promtool";
+    if shell::find(PROMTOOL).is_some() {
+        return Ok(Outcome::There(PROMTOOL.to_owned()));
+    }
+    install(&["prometheus"])?;
+    match shell::find(PROMTOOL) {
+        Some(_) => Ok(Outcome::Brought("prometheus".to_owned())),
+        None => bail!("prometheus is installed, but {PROMTOOL} is not on PATH; add its folder"),
+    }
+}
+
 /// Installs Debian packages where that is allowed.
 pub(super) fn install(packages: &[&str]) -> Result<()> {
     let by_hand = format!(

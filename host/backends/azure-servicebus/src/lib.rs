@@ -13,6 +13,7 @@
 //! remembered, and the host is not ready until a publish succeeds again.
 
 mod connection;
+mod dead_queues;
 mod endpoint;
 mod message;
 pub mod sas;

@@ -29,6 +29,7 @@ mod port;
 mod records;
 mod registry;
 mod service;
+mod upkeep;
 
 use std::sync::Arc;
 

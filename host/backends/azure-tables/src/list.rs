@@ -39,7 +39,8 @@ impl TableLedger {
             Some(Source::Live) => {
                 let ids = self.live(filter.tenant_id.as_ref().map(|tenant| tenant.as_str()));
                 let mut ids = ids.await?;
-                ids.retain(|id| filter.after.is_none_or(|after| *id < after));
+                let (_, end) = filter.id_range();
+                ids.retain(|id| end.is_none_or(|end| *id < end));
                 let newest: Vec<_> = ids.into_iter().rev().collect();
                 self.take(newest, filter, &mut listed).await?;
             }
@@ -70,7 +71,8 @@ impl TableLedger {
 
     /// `None` when no job can be meant.
     fn source(&self, filter: &Filter) -> Option<Source> {
-        let after = filter.after.map(newest_first);
+        let (first, end) = filter.id_range();
+        let after = end.map(newest_first);
         let narrowed = |mut condition: String| {
             if let Some(kind) = &filter.request_type {
                 condition.push_str(&format!(" and request_type eq {}", quoted(kind.as_str())));
@@ -79,6 +81,10 @@ impl TableLedger {
         };
         let state = match filter.state {
             Some(state) => Some(Status::NAMES.into_iter().find(|name| *name == state)?),
+            // Only a job that failed for good has a code or a signature.
+            None if filter.error_code.is_some() || filter.signature.is_some() => {
+                Some("FAILED_FINAL")
+            }
             None => None,
         };
         match (state, &filter.tenant_id) {
@@ -90,6 +96,9 @@ impl TableLedger {
                 if let Some(after) = after {
                     condition.push_str(&format!(" and RowKey gt '{after}'"));
                 }
+                if let Some(first) = first.map(newest_first) {
+                    condition.push_str(&format!(" and RowKey le '{first}'"));
+                }
                 if let Some(tenant) = tenant {
                     condition.push_str(&format!(" and tenant eq {}", quoted(tenant.as_str())));
                 }
@@ -100,11 +109,14 @@ impl TableLedger {
                 })
             }
             (_, Some(tenant)) => {
-                let from = filter.after.map_or("job-".to_owned(), listed_row);
+                let from = end.map_or("job-".to_owned(), listed_row);
+                let until = first.map_or("RowKey lt 'job.'".to_owned(), |first| {
+                    format!("RowKey le '{}'", listed_row(first))
+                });
                 Some(Source::Rows {
                     table: self.names.tenants.clone(),
                     filter: narrowed(format!(
-                        "PartitionKey eq '{}' and RowKey gt '{from}' and RowKey lt 'job.'",
+                        "PartitionKey eq '{}' and RowKey gt '{from}' and {until}",
                         tenant_partition(tenant)
                     )),
                     job: |row| listed_job(&row.entity.key.row),
@@ -112,6 +124,9 @@ impl TableLedger {
             }
             (_, None) => {
                 let mut condition = narrowed(format!("RowKey eq '{JOB}'"));
+                if let Some(first) = first.map(newest_first) {
+                    condition = format!("PartitionKey le '{first}' and {condition}");
+                }
                 if let Some(after) = after {
                     condition = format!("PartitionKey gt '{after}' and {condition}");
                 }
@@ -134,7 +149,7 @@ impl TableLedger {
         let mut jobs = stream::iter(ids.into_iter().map(|id| self.job(id))).buffered(AT_ONCE);
         while listed.len() < filter.limit {
             let Some(job) = jobs.next().await else { break };
-            listed.extend(job?.filter(|job| is_meant(filter, job)));
+            listed.extend(job?.filter(|job| filter.means(job)));
         }
         Ok(())
     }
@@ -173,22 +188,4 @@ impl TableLedger {
         }
         Ok(counts)
     }
-}
-
-fn is_meant(filter: &Filter, job: &Job) -> bool {
-    let Filter {
-        tenant_id,
-        state,
-        request_type,
-        after: _,
-        limit: _,
-    } = filter;
-    let spec = &job.spec;
-    tenant_id
-        .as_ref()
-        .is_none_or(|tenant| *tenant == spec.tenant_id)
-        && state.is_none_or(|state| state == job.progress.status.name())
-        && request_type
-            .as_ref()
-            .is_none_or(|kind| *kind == spec.request_type)
 }

@@ -4,7 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use lucius_domain::id::ServiceName;
+use lucius_domain::routing::Lane;
 use lucius_ports::bus::{Bus, Error, Message, Received, Settled, Subscription};
+use lucius_ports::dead_queues::{DeadMessage, DeadQueue, DeadQueues};
 use uuid::Uuid;
 
 use crate::index::{Delivery, QueueId, Settle, lock_end};
@@ -30,6 +33,41 @@ impl Bus for EmbeddedBus {
 
     async fn check(&self) -> Result<(), Error> {
         Ok(self.ready().await?)
+    }
+}
+
+#[async_trait]
+impl DeadQueues for EmbeddedBus {
+    async fn dead_queues(&self) -> Result<Vec<DeadQueue>, Error> {
+        let subscriptions = self.stats().subscriptions.into_iter();
+        let mut queues: Vec<DeadQueue> = subscriptions
+            .filter(|it| it.dead > 0)
+            .map(|it| DeadQueue {
+                lane: it.lane,
+                service: it.service.as_str().into(),
+                messages: u64::try_from(it.dead).unwrap_or(u64::MAX),
+            })
+            .collect();
+        queues.sort_by(|a, b| (a.lane, &a.service).cmp(&(b.lane, &b.service)));
+        Ok(queues)
+    }
+
+    async fn take_dead(
+        &self,
+        lane: Lane,
+        service: &ServiceName,
+    ) -> Result<Option<DeadMessage>, Error> {
+        let place = (self.queue(lane, service.as_str())?, Side::Dead);
+        let Some((delivery, content)) = self.receive(place, Hold::Delete, Duration::ZERO).await?
+        else {
+            return Ok(None);
+        };
+        Ok(Some(DeadMessage {
+            // What is not text is no directive, and whoever reads this sees that.
+            body: String::from_utf8_lossy(&content.body).into_owned(),
+            message_id: delivery.message_id.to_string(),
+            delivery_count: delivery.delivery_count,
+        }))
     }
 }
 

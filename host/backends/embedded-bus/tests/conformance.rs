@@ -51,6 +51,13 @@ fn on_disk(settings: Settings) -> OnDisk {
     }
 }
 
+#[tokio::test]
+async fn what_died_is_shown_and_taken_once() {
+    let fixture = on_disk(Settings::default());
+    lucius_ports::conformance::bus::what_died_is_shown_and_taken_once(&fixture, &*fixture.bus)
+        .await;
+}
+
 mod with_bodies_in_memory {
     use super::*;
 

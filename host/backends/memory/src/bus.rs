@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use lucius_domain::id::ServiceName;
 use lucius_domain::routing::Lane;
 use lucius_ports::bus::{Bus, Error, Message, Received, Settled, Subscription};
+use lucius_ports::dead_queues::{DeadMessage, DeadQueue, DeadQueues};
 use tokio::sync::Notify;
 
 /// After so many deliveries without a complete, a message is dead; as in Azure Service Bus.
@@ -212,6 +213,42 @@ impl Bus for MemoryBus {
 
     async fn check(&self) -> Result<(), Error> {
         self.state().up()
+    }
+}
+
+#[async_trait]
+impl DeadQueues for MemoryBus {
+    async fn dead_queues(&self) -> Result<Vec<DeadQueue>, Error> {
+        let state = self.state();
+        state.up()?;
+        let dead = state.dead.iter().filter_map(|it| state.entries.get(it));
+        let mut counts: BTreeMap<_, u64> = BTreeMap::new();
+        for Message { lane, service, .. } in dead.map(|entry| &entry.message) {
+            *counts.entry((*lane, service.clone())).or_default() += 1;
+        }
+        let queues = counts.into_iter();
+        Ok(queues
+            .map(|((lane, service), messages)| DeadQueue {
+                lane,
+                service,
+                messages,
+            })
+            .collect())
+    }
+
+    async fn take_dead(
+        &self,
+        lane: Lane,
+        service: &ServiceName,
+    ) -> Result<Option<DeadMessage>, Error> {
+        let mut state = self.state();
+        state.up()?;
+        let taken = state.take_dead(lane, service);
+        Ok(taken.map(|received| DeadMessage {
+            body: received.body,
+            message_id: received.message_id,
+            delivery_count: received.delivery_count,
+        }))
     }
 }
 

@@ -18,6 +18,7 @@ use lucius_ports::ledger::{
     ModeKey,
 };
 use lucius_ports::pins::Pins;
+use lucius_ports::upkeep::{COUNTED, Failures, States, Upkeep};
 
 /// Jobs, steps, outbox, events and generations, as long as the process lives.
 #[derive(Debug, Default)]
@@ -112,25 +113,6 @@ impl Entry {
         });
         pending.min()
     }
-
-    fn is_listed(&self, filter: &Filter) -> bool {
-        let Filter {
-            tenant_id,
-            state,
-            request_type,
-            after,
-            limit: _,
-        } = filter;
-        let job = &self.job;
-        tenant_id
-            .as_ref()
-            .is_none_or(|tenant| *tenant == job.spec.tenant_id)
-            && state.is_none_or(|state| state == job.progress.status.name())
-            && request_type
-                .as_ref()
-                .is_none_or(|kind| *kind == job.spec.request_type)
-            && after.is_none_or(|after| job.id < after)
-    }
 }
 
 #[async_trait]
@@ -214,7 +196,7 @@ impl Ledger for MemoryLedger {
             .jobs
             .values()
             .rev()
-            .filter(|entry| entry.is_listed(&filter));
+            .filter(|entry| filter.means(&entry.job));
         Ok(listed
             .take(filter.limit)
             .map(|entry| Arc::clone(&entry.job))
@@ -266,6 +248,45 @@ impl Ledger for MemoryLedger {
 }
 
 impl Pins for MemoryLedger {}
+
+#[async_trait]
+impl Upkeep for MemoryLedger {
+    async fn failures(
+        &self,
+        tenant: Option<&TenantId>,
+        limit: usize,
+    ) -> Result<Vec<Failures>, Error> {
+        let state = self.state();
+        let jobs = state.jobs.values().map(|entry| &*entry.job);
+        let of_tenant = jobs.filter(|job| tenant.is_none_or(|it| *it == job.spec.tenant_id));
+        Ok(Failures::grouped(of_tenant, limit))
+    }
+
+    async fn states(&self) -> Result<States, Error> {
+        let mut states = States::new();
+        for entry in self.state().jobs.values() {
+            let name = entry.job.progress.status.name();
+            if COUNTED.contains(&name) {
+                *states.entry(name).or_default() += 1;
+            }
+        }
+        Ok(states)
+    }
+
+    async fn purge(&self, ended_before: Timestamp, limit: usize) -> Result<usize, Error> {
+        let mut state = self.state();
+        let ended = state.jobs.values().filter(|entry| {
+            let progress = &entry.job.progress;
+            progress.completed_at.is_some_and(|at| at < ended_before)
+        });
+        let gone: Vec<JobId> = ended.take(limit).map(|entry| entry.job.id).collect();
+        for id in &gone {
+            state.jobs.remove(id);
+        }
+        state.keys.retain(|_, (job, _)| !gone.contains(job));
+        Ok(gone.len())
+    }
+}
 
 #[async_trait]
 impl Generations for MemoryLedger {

@@ -34,6 +34,12 @@ mod conformance {
     lucius_ports::bus_conformance!(async { InMemory(Arc::new(MemoryBus::new(3))) });
 }
 
+#[tokio::test]
+async fn what_died_is_shown_and_taken_once() {
+    let fixture = InMemory(Arc::new(MemoryBus::new(3)));
+    lucius_ports::conformance::bus::what_died_is_shown_and_taken_once(&fixture, &*fixture.0).await;
+}
+
 fn message() -> Message {
     Message {
         message_id: "job:ocr:1".to_owned(),

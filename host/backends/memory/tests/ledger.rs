@@ -15,6 +15,7 @@ mod memory {
     use super::*;
     lucius_ports::records_conformance!(Arc::new(MemoryRecords::new()));
     lucius_ports::ledger_conformance!(Arc::new(MemoryLedger::new()));
+    lucius_ports::upkeep_conformance!(Arc::new(MemoryLedger::new()));
 }
 
 mod faulty_without_faults {

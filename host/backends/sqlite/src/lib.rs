@@ -14,6 +14,7 @@
 //! the ledger unavailable until there is room. A file that cannot be written or synced closes it for good, see
 //! [`SqliteLedger::health`]; reads go on.
 
+pub mod file;
 mod hot;
 mod open;
 mod port;
@@ -23,6 +24,7 @@ mod records;
 mod row;
 mod schema;
 mod stats;
+mod upkeep;
 mod wal;
 mod whole;
 mod write;

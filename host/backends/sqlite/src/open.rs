@@ -11,8 +11,9 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::schema::{APPLICATION_ID, LAYOUTS, OLDEST_SQLITE, VERSION};
+use crate::upkeep::add_signature_function;
 
-const FILE: &str = "ledger.db";
+pub(crate) const FILE: &str = "ledger.db";
 const LOCK: &str = "ledger.lock";
 
 /// How long a reader waits for a lock of SQLite's own; with one process none is held for long.
@@ -248,6 +249,7 @@ fn check_beginning(path: &Path) -> Result<(), OpenError> {
 
 /// Adds the layouts after the first `present`, all or none.
 fn apply_layouts(connection: &Connection, present: usize) -> rusqlite::Result<()> {
+    add_signature_function(connection)?;
     let transaction = connection.unchecked_transaction()?;
     for layout in &LAYOUTS[present..] {
         transaction.execute_batch(layout)?;

@@ -111,28 +111,49 @@ pub(crate) fn list(from: &Connection, filter: &Filter) -> Result<Vec<Arc<Job>>, 
 }
 
 fn list_query(filter: &Filter) -> (String, Vec<Value>) {
+    let Filter {
+        tenant_id,
+        state,
+        request_type,
+        protocol_id,
+        error_code,
+        signature,
+        from: _,
+        until: _,
+        after: _,
+        limit: _,
+    } = filter;
+    let (first, end) = filter.id_range();
     let mut values: Vec<Value> = Vec::new();
     let mut sql = format!(
         "SELECT j.id, j.progress, s.spec FROM jobs j {} JOIN specs s ON s.job = j.n WHERE 1",
         list_index(filter),
     );
-    let mut narrow = |condition: &str, value: Value| {
-        values.push(value);
-        sql.push_str(&format!(" AND {condition} ?{}", values.len()));
-    };
-    if let Some(tenant) = &filter.tenant_id {
-        narrow("j.tenant =", tenant.as_str().to_owned().into());
+    let text = |text: &str| Value::from(text.to_owned());
+    let id = |id: JobId| Value::from(id.0.as_bytes().to_vec());
+    let conditions = [
+        ("j.tenant =", tenant_id.as_ref().map(|it| text(it.as_str()))),
+        (
+            "j.request_type =",
+            request_type.as_ref().map(|it| text(it.as_str())),
+        ),
+        (
+            "j.protocol =",
+            protocol_id.as_ref().map(|it| text(it.as_str())),
+        ),
+        ("j.error_code =", error_code.as_deref().map(text)),
+        ("j.signature =", signature.map(|it| it.0.to_vec().into())),
+        ("j.state =", state.map(text)),
+        ("j.id >=", first.map(id)),
+        ("j.id <", end.map(id)),
+    ];
+    for (condition, value) in conditions {
+        if let Some(value) = value {
+            values.push(value);
+            sql.push_str(&format!(" AND {condition} ?{}", values.len()));
+        }
     }
-    if let Some(kind) = &filter.request_type {
-        narrow("j.request_type =", kind.as_str().to_owned().into());
-    }
-    if let Some(state) = filter.state {
-        narrow("j.state =", state.to_owned().into());
-    }
-    if let Some(after) = filter.after {
-        narrow("j.id <", after.0.as_bytes().to_vec().into());
-    }
-    if filter.state.is_some_and(is_indexed) {
+    if state.is_some_and(is_indexed) {
         sql.push_str(" AND j.state <> 'SUCCEEDED'"); // or the index would not do
     }
     // Whoever reads stops when there are enough; a row that is left out must not count.
@@ -142,11 +163,18 @@ fn list_query(filter: &Filter) -> (String, Vec<Value>) {
 
 /// The index that gives the list in its order and skips most of what is not in it.
 fn list_index(filter: &Filter) -> &'static str {
+    if filter.signature.is_some() {
+        return "INDEXED BY jobs_by_signature";
+    }
+    if filter.error_code.is_some() {
+        return "INDEXED BY jobs_by_error";
+    }
     match (filter.state, &filter.tenant_id, &filter.request_type) {
         (Some(state), ..) if is_indexed(state) => "INDEXED BY jobs_by_state",
         (_, Some(_), Some(_)) => "INDEXED BY jobs_by_tenant_and_type",
         (_, Some(_), None) => "INDEXED BY jobs_by_tenant",
         (_, None, Some(_)) => "INDEXED BY jobs_by_type",
+        (_, None, None) if filter.protocol_id.is_some() => "INDEXED BY jobs_by_protocol",
         (_, None, None) => "",
     }
 }
@@ -239,7 +267,7 @@ pub(crate) fn jobs_of(
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-fn sql_limit(limit: usize) -> i64 {
+pub(crate) fn sql_limit(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
@@ -251,6 +279,7 @@ mod tests {
     /// How SQLite means to answer, one line a table.
     fn plan(sql: &str, values: Vec<Value>) -> Vec<String> {
         let memory = Connection::open_in_memory().expect("memory is there");
+        crate::upkeep::add_signature_function(&memory).expect("a function is added");
         let layouts = LAYOUTS.concat();
         memory
             .execute_batch(&layouts)
@@ -262,52 +291,66 @@ mod tests {
         rows.expect(sql).collect::<Result<_, _>>().expect(sql)
     }
 
+    /// Every combination of what a list can be narrowed by.
+    fn filters() -> Vec<Filter> {
+        let mut filters = vec![Filter {
+            limit: 10,
+            ..Filter::default()
+        }];
+        let narrowings: [fn(&mut Filter); 9] = [
+            |it| it.tenant_id = Some("acme".into()),
+            |it| it.request_type = Some("OCR".into()),
+            |it| it.protocol_id = Some("atomic-ocr.v1".into()),
+            |it| it.error_code = Some("NO_ROUTE".to_owned()),
+            |it| it.signature = Some(lucius_domain::signature::Id([1; 8])),
+            |it| it.from = Some(Timestamp(1)),
+            |it| it.state = Some("SUCCEEDED"),
+            |it| it.state = Some("FAILED_FINAL"),
+            |it| it.state = Some("IN_PROGRESS"),
+        ];
+        for narrow in narrowings {
+            let narrowed = filters.iter().cloned().map(|mut filter| {
+                narrow(&mut filter);
+                filter
+            });
+            let narrowed: Vec<_> = narrowed.collect();
+            filters.extend(narrowed);
+        }
+        filters
+    }
+
     #[test]
     fn no_list_is_sorted_and_only_the_unfiltered_ones_walk_all_jobs() {
-        let tenants = [None, Some("acme")];
-        let states = [
-            None,
-            Some("SUCCEEDED"),
-            Some("FAILED_FINAL"),
-            Some("IN_PROGRESS"),
-        ];
-        for (tenant, state) in tenants.into_iter().flat_map(|t| states.map(|s| (t, s))) {
-            for request_type in [None, Some("OCR")] {
-                let after = Some(JobId(uuid::Uuid::from_u128(1)));
-                let filter = Filter {
-                    tenant_id: tenant.map(Into::into),
-                    state,
-                    request_type: request_type.map(Into::into),
-                    after,
-                    limit: 10,
-                };
-                let (sql, values) = list_query(&filter);
-                let plan = plan(&sql, values);
+        for filter in filters() {
+            let after = Some(JobId(uuid::Uuid::from_u128(1)));
+            let (sql, values) = list_query(&Filter {
+                after,
+                ..filter.clone()
+            });
+            let later_page = plan(&sql, values);
+            assert!(
+                later_page[0].starts_with("SEARCH j USING INDEX"),
+                "{filter:?}: {later_page:?}"
+            );
+            assert!(
+                later_page[0].contains("id<?"),
+                "the cursor is looked up: {later_page:?}"
+            );
+            let (sql, values) = list_query(&filter);
+            let first_page = plan(&sql, values);
+            for line in later_page.iter().chain(&first_page) {
+                assert!(!line.contains("TEMP B-TREE"), "{filter:?}: {line}");
+            }
+            let narrow = filter.tenant_id.is_some()
+                || filter.request_type.is_some()
+                || filter.protocol_id.is_some()
+                || filter.error_code.is_some()
+                || filter.signature.is_some();
+            if narrow || filter.state.is_some_and(is_indexed) {
                 assert!(
-                    plan[0].starts_with("SEARCH j USING INDEX"),
-                    "{filter:?}: {plan:?}"
+                    first_page[0].starts_with("SEARCH j"),
+                    "{filter:?}: {first_page:?}"
                 );
-                assert!(
-                    plan[0].contains("id<?"),
-                    "the cursor is looked up: {plan:?}"
-                );
-                assert!(
-                    !plan.iter().any(|line| line.contains("TEMP B-TREE")),
-                    "{plan:?}"
-                );
-                let (sql, values) = list_query(&Filter {
-                    after: None,
-                    ..filter.clone()
-                });
-                let first_page = self::plan(&sql, values);
-                assert!(!first_page.iter().any(|line| line.contains("TEMP B-TREE")));
-                let narrow = tenant.is_some() || request_type.is_some();
-                if narrow || state.is_some_and(is_indexed) {
-                    assert!(
-                        first_page[0].starts_with("SEARCH j"),
-                        "{filter:?}: {first_page:?}"
-                    );
-                }
             }
         }
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use lucius_domain::id::{Digest, JobId};
 use lucius_domain::job::{DueKind, Job, JobProgress, JobSpec};
+use lucius_domain::signature::{self, Signature};
 use lucius_domain::transition::{Change, OutboxChange};
 use lucius_ports::ledger::{Error, GenerationRecord, Idempotency};
 use rusqlite::Row;
@@ -18,6 +19,9 @@ pub(crate) struct Encoded {
     pub(crate) expected: i64,
     pub(crate) version: i64,
     pub(crate) due: Option<(i64, i64)>,
+    pub(crate) ended_at: Option<i64>,
+    pub(crate) error_code: Option<String>,
+    pub(crate) signature: Option<signature::Id>,
     pub(crate) progress: String,
     pub(crate) last_seq: i64,
     pub(crate) events: String,
@@ -40,6 +44,9 @@ impl Encoded {
             expected: number(expected.0)?,
             version: number(job.progress.version.0)?,
             due,
+            ended_at: job.progress.completed_at.map(|at| at.0),
+            error_code: job.failure().map(|failure| failure.code.clone()),
+            signature: Signature::of(&job).map(|signature| signature.id()),
             progress: json(&job.progress)?,
             last_seq,
             events: json(&events)?,

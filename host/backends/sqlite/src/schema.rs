@@ -2,10 +2,11 @@
 
 /// The layouts, oldest first. A file says by its `PRAGMA user_version` how many of them it has; opening it applies the
 /// rest in one transaction. A change to the tables is a new layout; one that was released never changes.
-pub(crate) const LAYOUTS: [&str; 3] = [
+pub(crate) const LAYOUTS: [&str; 4] = [
     include_str!("layout_1.sql"),
     include_str!("layout_2.sql"),
     include_str!("layout_3.sql"),
+    include_str!("layout_4.sql"),
 ];
 
 /// What `PRAGMA user_version` says of a file that this version writes.

@@ -34,8 +34,8 @@ pub(crate) fn create(to: &Connection, new: &NewJob) -> rusqlite::Result<CreateOu
         "INSERT INTO idempotency (tenant, key, job, digest) VALUES (?1, ?2, ?3, ?4)",
     )?
     .execute(params![spec.tenant_id.as_str(), new.key, n, new.digest.0])?;
-    to.prepare_cached("INSERT INTO specs (job, spec) VALUES (?1, ?2)")?
-        .execute(params![n, new.spec])?;
+    to.prepare_cached("INSERT INTO specs (job, spec, key) VALUES (?1, ?2, ?3)")?
+        .execute(params![n, new.spec, new.key])?;
     pin(to, n, spec)?;
     follow(to, n, &new.change)?;
     Ok(CreateOutcome::New { n })
@@ -89,8 +89,8 @@ fn insert_job(to: &Connection, change: &Encoded) -> rusqlite::Result<Option<i64>
     let inserted = to
         .prepare_cached(
             "INSERT OR IGNORE INTO jobs (id, version, tenant, request_type, mode, lane, state,
-                 created_at, due_kind, due_at, progress)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+                 created_at, due_kind, due_at, progress, protocol, ended_at, error_code, signature)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
         )?
         .execute(params![
             job.id.0.as_bytes(),
@@ -104,6 +104,10 @@ fn insert_job(to: &Connection, change: &Encoded) -> rusqlite::Result<Option<i64>
             change.due.map(|(kind, _)| kind),
             change.due.map(|(_, at)| at),
             change.progress,
+            spec.protocol_id.as_str(),
+            change.ended_at,
+            change.error_code,
+            change.signature.map(|id| id.0),
         ])?;
     Ok((inserted == 1).then(|| to.last_insert_rowid()))
 }
@@ -129,7 +133,8 @@ pub(crate) fn commit(
     let Some(n) = known else { return Ok(None) };
     let replaced = to
         .prepare_cached(
-            "UPDATE jobs SET version = ?3, state = ?4, due_kind = ?5, due_at = ?6, progress = ?7
+            "UPDATE jobs SET version = ?3, state = ?4, due_kind = ?5, due_at = ?6, progress = ?7,
+                 ended_at = ?8, error_code = ?9, signature = ?10
              WHERE n = ?1 AND version = ?2",
         )?
         .execute(params![
@@ -140,6 +145,9 @@ pub(crate) fn commit(
             change.due.map(|(kind, _)| kind),
             change.due.map(|(_, at)| at),
             change.progress,
+            change.ended_at,
+            change.error_code,
+            change.signature.map(|id| id.0),
         ])?;
     if replaced == 0 {
         return Ok(None);

@@ -22,6 +22,7 @@ use crate::open::Place;
 use crate::records::{self, Put};
 use crate::row::{Encoded, NewJob};
 use crate::stats::Counters;
+use crate::upkeep::{self, Purge};
 use crate::write::{self, CreateOutcome};
 
 /// Whom to answer.
@@ -34,6 +35,8 @@ pub(crate) enum Request {
     Append(GenerationRecord, Answer<Committed>),
     /// Answered with the record's version, or nothing when it is not as expected.
     Put(Put, Answer<Option<u64>>),
+    /// Answered with how many jobs went.
+    Purge(Purge, Answer<usize>),
     /// Finish what came before and stop.
     Close(oneshot::Sender<()>),
 }
@@ -45,6 +48,7 @@ enum Outcome {
     Commit(Option<i64>),
     Append(bool),
     Put(Option<u64>),
+    Purge(usize),
     Close,
 }
 
@@ -155,6 +159,7 @@ impl Writer {
                 }
                 Request::Append(record, _) => Outcome::Append(write::append(to, record)?),
                 Request::Put(put, _) => Outcome::Put(records::put(to, put)?),
+                Request::Purge(purge, _) => Outcome::Purge(upkeep::purge(to, *purge)?),
                 Request::Close(_) => Outcome::Close,
             })
         };
@@ -202,6 +207,7 @@ impl Writer {
                 (Request::Put(_, answer), Outcome::Put(version)) => {
                     answer.send(Ok(version)).is_ok()
                 }
+                (Request::Purge(_, answer), Outcome::Purge(gone)) => answer.send(Ok(gone)).is_ok(),
                 (Request::Close(answer), _) => {
                     next = Next::Stop;
                     answer.send(()).is_ok()
@@ -210,7 +216,8 @@ impl Writer {
                     Request::Create(..)
                     | Request::Commit(..)
                     | Request::Append(..)
-                    | Request::Put(..),
+                    | Request::Put(..)
+                    | Request::Purge(..),
                     _,
                 ) => {
                     unreachable!("an outcome is that of its request")
@@ -235,6 +242,7 @@ impl Writer {
                 }
                 Request::Append(_, answer) => answer.send(Err(unavailable)).is_ok(),
                 Request::Put(_, answer) => answer.send(Err(unavailable)).is_ok(),
+                Request::Purge(_, answer) => answer.send(Err(unavailable)).is_ok(),
                 Request::Close(answer) => answer.send(()).is_ok(),
             };
         }

@@ -35,12 +35,14 @@ mod as_shipped {
     use super::*;
     lucius_ports::records_conformance!(open(directory().path(), Settings::default()));
     lucius_ports::ledger_conformance!(open(directory().path(), Settings::default()));
+    lucius_ports::upkeep_conformance!(open(directory().path(), Settings::default()));
 }
 
 mod with_little_room {
     use super::*;
     lucius_ports::records_conformance!(open(directory().path(), narrow()));
     lucius_ports::ledger_conformance!(open(directory().path(), narrow()));
+    lucius_ports::upkeep_conformance!(open(directory().path(), narrow()));
 }
 
 mod without_a_cache {

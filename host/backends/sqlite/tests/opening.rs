@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use lucius_ports::conformance::ledger::play::{Draft, Play};
-use lucius_ports::ledger::Ledger;
+use lucius_ports::conformance::ledger::play::{Draft, Move, Play, START};
+use lucius_ports::ledger::{Filter, Ledger};
 use lucius_ports::records::{Key, Kind, Records, Written};
+use lucius_ports::upkeep::Upkeep;
 use lucius_sqlite::{OpenError, Settings, SqliteLedger};
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -70,16 +71,35 @@ async fn a_newer_layout_is_refused_with_what_to_do() {
     );
 }
 
-/// A ledger as the first layout made it: the later tables are missing.
+/// A ledger as the first layout made it: what later ones added is missing.
 #[tokio::test]
 async fn an_older_layout_is_brought_up_to_date_and_keeps_its_jobs() {
     let directory = used().await;
     let file = directory.path().join("ledger.db");
+    let ledger = open(directory.path()).expect("it was used");
+    let play = Play::on(ledger.clone());
+    let later = Draft {
+        created_at: START.plus_ms(1),
+        ..Draft::default()
+    };
+    let failed = play.create(&later).await;
+    let failed = play
+        .play(failed.id, START.plus_ms(1), &[Move::RejectRoute])
+        .await;
+    let failures = ledger.failures(None, 9).await.expect("the ledger works");
+    assert_eq!(failures.len(), 1);
+    ledger.close().await;
+    drop((play, ledger));
     let connection = Connection::open(&file).expect("it is a database");
     connection
         .execute_batch(
             "DROP TABLE records; DROP TABLE pins; ALTER TABLE generations DROP COLUMN origin;
-             ALTER TABLE generations DROP COLUMN schemas; PRAGMA user_version = 1",
+             ALTER TABLE generations DROP COLUMN schemas;
+             DROP INDEX jobs_by_protocol; DROP INDEX jobs_by_error; DROP INDEX jobs_by_signature;
+             ALTER TABLE jobs DROP COLUMN protocol; ALTER TABLE jobs DROP COLUMN ended_at;
+             ALTER TABLE jobs DROP COLUMN error_code; ALTER TABLE jobs DROP COLUMN signature;
+             ALTER TABLE specs DROP COLUMN key;
+             PRAGMA user_version = 1",
         )
         .expect("it can be written");
     let jobs = |from: &Connection| {
@@ -93,9 +113,28 @@ async fn an_older_layout_is_brought_up_to_date_and_keeps_its_jobs() {
     let (kind, key) = (Kind("test"), Key::of("a"));
     let written = ledger.put(kind, &key, "{}".to_owned(), None).await;
     assert_eq!(written.expect("the new table is there"), Written::Done(1));
-    ledger.close().await;
+    let again = ledger.failures(None, 9).await;
+    assert_eq!(again.expect("the ledger works"), failures);
+    let of_protocol = Filter {
+        protocol_id: Some(failed.spec.protocol_id.clone()),
+        error_code: Some("NO_ROUTE".to_owned()),
+        limit: 9,
+        ..Filter::default()
+    };
+    let listed = Ledger::list(&*ledger, of_protocol).await;
+    assert_eq!(listed.expect("the ledger works"), [Arc::clone(&failed)]);
     let connection = Connection::open(&file).expect("it is a database");
     assert_eq!(jobs(&connection), before);
+    let long_after = START.plus_ms(1 << 40);
+    let purged = ledger.purge(long_after, 99).await;
+    assert_ne!(purged.expect("the ledger works"), 0);
+    let key = Draft::default().key(failed.id);
+    let found = ledger.find(&failed.spec.tenant_id, &key).await;
+    assert_eq!(
+        found.expect("the ledger works"),
+        None,
+        "its key went with it"
+    );
 }
 
 #[test]

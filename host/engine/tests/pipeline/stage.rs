@@ -11,6 +11,8 @@ use lucius_domain::routing::{Lane, Mode};
 use lucius_domain::time::Timestamp;
 use lucius_engine::accept::Accepted;
 use lucius_engine::engine::OpenError;
+use lucius_engine::redrive::Redrive;
+use lucius_engine::retention::Retention;
 use lucius_engine::settings::Limits;
 use lucius_engine::sweep::{self, Sweeper};
 use lucius_engine::{Engine, Ports, Refusal, Settings};
@@ -21,6 +23,7 @@ use lucius_memory::records::MemoryRecords;
 use lucius_ports::clock::Clock as _;
 use lucius_ports::ledger::Ledger as _;
 use lucius_ports::plugin;
+use lucius_ports::records::{Records, Written};
 use serde_json::{Value, json};
 
 use crate::doubles::{CountingIds, ManualClock, MemorySource, ScriptedRuntime, Yielding};
@@ -80,6 +83,8 @@ impl World {
             pins: Arc::clone(&self.faulty) as Arc<_>,
             generations: Arc::clone(&self.faulty) as Arc<_>,
             records: Arc::clone(&self.records) as Arc<_>,
+            upkeep: Arc::clone(&self.ledger) as Arc<_>,
+            dead_queues: Arc::clone(&self.bus) as Arc<_>,
             bus: Arc::clone(&self.bus) as Arc<_>,
             runtime: Arc::clone(&self.runtime) as Arc<_>,
             source: Arc::clone(&self.source) as Arc<_>,
@@ -115,6 +120,7 @@ pub(crate) fn settings() -> Settings {
             lucius_engine::fleet::HostId("host".to_owned()),
             "127.0.0.1:7420".to_owned(),
         ),
+        retention: Retention::default(),
         publish_concurrency: 8,
         sent_delay: Duration::ZERO,
     }
@@ -234,6 +240,20 @@ impl Stage {
             .open(self.settings.clone())
             .await
             .expect("it started before")
+    }
+
+    /// Writes a redrive as a host left it that died.
+    pub(crate) async fn overwrite(&self, redrive: &Redrive) {
+        let records: &dyn Records = &*self.records;
+        let found = records.all::<Redrive>().await.expect("the records answer");
+        let stored = found
+            .iter()
+            .find(|it| it.document.id == redrive.id)
+            .expect("it is there");
+        let written = records
+            .write(&stored.key, redrive, Some(stored.version))
+            .await;
+        assert!(matches!(written, Ok(Written::Done(_))), "{written:?}");
     }
 
     pub(crate) async fn submit(&self, command: &Value) -> Result<Accepted, Refusal> {

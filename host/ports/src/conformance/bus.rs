@@ -12,6 +12,7 @@ use lucius_domain::routing::{Lane, Mode};
 use uuid::Uuid;
 
 use crate::bus::{Bus, Message, Received, Settled, Subscription};
+use crate::dead_queues::{DeadQueue, DeadQueues};
 
 /// Longer than any test lives, where a message is on its way.
 const UNTIL_IT_COMES: Duration = Duration::from_secs(3_600);
@@ -260,6 +261,49 @@ pub async fn a_message_nobody_completes_becomes_a_dead_letter(fixture: &dyn Fixt
         .await
         .expect("the subscription answers");
     assert_eq!(more, None);
+}
+
+/// For a bus that shows its dead-letter queues: they show what died, in order, and give it out once.
+pub async fn what_died_is_shown_and_taken_once(fixture: &dyn Fixture, dead: &dyn DeadQueues) {
+    let shown = async || dead.dead_queues().await.expect("the bus answers");
+    assert_eq!(shown().await, []);
+    let poison = [
+        message("b-svc", 0),
+        message("b-svc", 1),
+        message("a-svc", 2),
+    ];
+    publish(fixture, &poison).await;
+    publish(fixture, &[message("good", 3)]).await;
+    for service in ["b-svc", "b-svc", "a-svc"] {
+        let subscription = subscription(fixture, service).await;
+        for _ in 0..fixture.max_delivery_count() {
+            let received = held(&*subscription).await;
+            assert_eq!(abandon(&*subscription, &received).await, Settled::Done);
+        }
+    }
+    let queue = |service: &str, messages| DeadQueue {
+        lane: lane(),
+        service: service.into(),
+        messages,
+    };
+    assert_eq!(shown().await, [queue("a-svc", 1), queue("b-svc", 2)]);
+    let take = async |service: &str| {
+        let taken = dead.take_dead(lane(), &service.into()).await;
+        taken.expect("the bus answers")
+    };
+    for sent in [&poison[0], &poison[1]] {
+        let taken = take("b-svc").await.expect("it died");
+        assert_eq!(
+            (&taken.message_id, &taken.body),
+            (&sent.message_id, &sent.body)
+        );
+        // Some count the taking too.
+        assert!(taken.delivery_count >= fixture.max_delivery_count());
+    }
+    for service in ["b-svc", "good", "nobody"] {
+        assert_eq!(take(service).await, None, "{service}");
+    }
+    assert_eq!(shown().await, [queue("a-svc", 1)]);
 }
 
 /// Another service, or the same in another lane, sees nothing of it.

@@ -55,6 +55,7 @@ macro_rules! ledger_conformance {
             ]
             list: [
                 lists_are_newest_first_and_filtered,
+                lists_are_filtered_by_protocol_error_and_time,
                 a_cursor_holds_while_jobs_arrive,
                 counts_follow_the_jobs,
             ]

@@ -6,3 +6,4 @@ pub mod bus;
 pub mod ledger;
 pub mod plugin;
 pub mod records;
+pub mod upkeep;

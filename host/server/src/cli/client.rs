@@ -2,9 +2,14 @@
 
 use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
+use lucius_ports::clock::Clock as _;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{Method, Response};
 use serde_json::Value;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc2822;
+
+use crate::system::SystemClock;
 
 /// Which host to talk to.
 #[derive(Args, Clone)]
@@ -15,6 +20,13 @@ pub(super) struct HostUrl {
     /// What the host asks for, unless it is open: an API key, or a token
     #[arg(long, env = "LUCIUS_API_KEY", hide_env_values = true)]
     api_key: Option<String>,
+}
+
+/// What a host answered.
+pub(super) struct Answer {
+    pub(super) document: Value,
+    /// Seconds that the host's clock is ahead; nothing when it does not say.
+    pub(super) clock_skew_s: Option<i64>,
 }
 
 /// A host to talk to.
@@ -56,6 +68,30 @@ impl Client {
         }
         let sent = request.send().await;
         read(sent.map_err(|error| self.unreachable(&error))?).await
+    }
+
+    /// A document whatever the status, and how far the host's clock is from the one here.
+    pub(super) async fn answer(&self, path: &str) -> anyhow::Result<Answer> {
+        let response = self.send(Method::GET, path, None).await?;
+        let here = SystemClock.now().0 / 1_000;
+        let there = response.headers().get("date");
+        let there =
+            there.and_then(|value| OffsetDateTime::parse(value.to_str().ok()?, &Rfc2822).ok());
+        let document = response.json().await;
+        Ok(Answer {
+            document: document.context("the host answered with something that is not JSON")?,
+            clock_skew_s: there.map(|there| there.unix_timestamp() - here),
+        })
+    }
+
+    /// An answer as text.
+    pub(super) async fn text(&self, path: &str) -> anyhow::Result<String> {
+        let response = self.send(Method::GET, path, None).await?;
+        if !response.status().is_success() {
+            read(response).await?;
+            bail!("the host gave no text")
+        }
+        Ok(response.text().await?)
     }
 
     pub(super) async fn post(&self, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
@@ -152,4 +188,21 @@ fn problem(document: &Value) -> anyhow::Error {
         line += &format!("; {}: {}", part(error, "entry"), part(error, "reason"));
     }
     anyhow!(line)
+}
+
+/// A query of the parameters that are given.
+pub(super) fn query<const N: usize>(parameters: [(&str, Option<String>); N]) -> String {
+    let given = parameters
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)));
+    url::form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(given)
+        .finish()
+}
+
+/// An id as a segment of a path; what cannot be part of an id is left out.
+pub(super) fn segment(text: &str) -> String {
+    text.chars()
+        .filter(|c| c.is_ascii_alphanumeric() || *c == '-')
+        .collect()
 }

@@ -4,9 +4,11 @@ use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use super::Failure;
-use super::client::{Client, HostUrl};
+use super::client::{Client, HostUrl, query, segment};
 use super::decisions;
 use super::output::{self, text};
+
+mod watch;
 
 #[derive(Args)]
 pub(super) struct Flags {
@@ -19,27 +21,13 @@ pub(super) struct Flags {
 #[derive(Subcommand)]
 enum Command {
     /// List jobs, newest first
-    List {
-        /// Only this tenant's
-        #[arg(long)]
-        tenant: Option<String>,
-        /// Only in this state, for example IN_PROGRESS
-        #[arg(long)]
-        state: Option<String>,
-        /// Only of this request type
-        #[arg(long)]
-        request_type: Option<String>,
-        /// At most this many
-        #[arg(long, default_value_t = 50)]
-        limit: u32,
-        /// Go on where an earlier list ended
-        #[arg(long)]
-        cursor: Option<String>,
-    },
+    List(ListFlags),
     /// Show one job and its steps
     Show { job: String },
     /// Show all that happened to a job
     Events { job: String },
+    /// Watch jobs as they go, until interrupted or all that are named are over
+    Watch(watch::Flags),
     /// Cancel a job
     Cancel { job: String },
     /// Start a failed job again at its failed step
@@ -52,38 +40,70 @@ enum Command {
     Migrate(decisions::Migrate),
 }
 
+/// What a list of jobs can be narrowed by.
+#[derive(Args)]
+struct ListFlags {
+    /// Only this tenant's
+    #[arg(long)]
+    tenant: Option<String>,
+    /// Only in this state, for example IN_PROGRESS
+    #[arg(long)]
+    state: Option<String>,
+    /// Only of this request type
+    #[arg(long)]
+    request_type: Option<String>,
+    /// Only of this protocol
+    #[arg(long)]
+    protocol: Option<String>,
+    /// Only failed ones with this code
+    #[arg(long)]
+    error_code: Option<String>,
+    /// Only failed ones with this signature, as `lucius dead-letters` names it
+    #[arg(long)]
+    signature: Option<String>,
+    /// Only jobs accepted at this moment or later (RFC 3339)
+    #[arg(long)]
+    from: Option<String>,
+    /// Only jobs accepted before this moment (RFC 3339)
+    #[arg(long)]
+    until: Option<String>,
+    /// At most this many
+    #[arg(long, default_value_t = 50)]
+    limit: u32,
+    /// Go on where an earlier list ended
+    #[arg(long)]
+    cursor: Option<String>,
+}
+
+impl ListFlags {
+    fn query(self) -> String {
+        query([
+            ("limit", Some(self.limit.to_string())),
+            ("tenant_id", self.tenant),
+            ("state", self.state),
+            ("request_type", self.request_type),
+            ("protocol_id", self.protocol),
+            ("error_code", self.error_code),
+            ("signature", self.signature),
+            ("from", self.from),
+            ("until", self.until),
+            ("cursor", self.cursor),
+        ])
+    }
+}
+
 pub(super) async fn run(flags: Flags, json: bool) -> Result<(), Failure> {
     let client = Client::new(&flags.host)?;
     match flags.command {
-        Command::List {
-            tenant,
-            state,
-            request_type,
-            limit,
-            cursor,
-        } => {
-            let mut query = vec![("limit", limit.to_string())];
-            let filters = [
-                ("tenant_id", tenant),
-                ("state", state),
-                ("request_type", request_type),
-                ("cursor", cursor),
-            ];
-            query.extend(
-                filters
-                    .into_iter()
-                    .filter_map(|(name, value)| Some((name, value?))),
-            );
-            let query = url::form_urlencoded::Serializer::new(String::new())
-                .extend_pairs(query)
-                .finish();
-            let page = client.get(&format!("/v1/jobs?{query}")).await?;
+        Command::List(flags) => {
+            let page = client.get(&format!("/v1/jobs?{}", flags.query())).await?;
             if json {
                 output::json(&page)
             } else {
                 list(&page)
             }
         }
+        Command::Watch(flags) => watch::run(&client, flags, json).await?,
         Command::Show { job } => show(&client, &job, json).await?,
         Command::Events { job } => {
             let events = client
@@ -225,10 +245,4 @@ pub(super) fn event_line(event: &Value) -> String {
         more.join(" ")
     );
     line.trim_end().to_owned()
-}
-
-pub(super) fn segment(text: &str) -> String {
-    text.chars()
-        .filter(|c| c.is_ascii_alphanumeric() || *c == '-')
-        .collect()
 }

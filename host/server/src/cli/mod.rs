@@ -2,12 +2,17 @@
 
 mod audit;
 mod azure;
+mod backup;
 pub(crate) mod client;
+mod dead_letters;
 mod decisions;
+mod doctor;
 mod jobs;
 mod keys;
 mod output;
 mod plugin;
+mod progress;
+mod redrives;
 mod registry;
 mod reload;
 mod serve;
@@ -53,6 +58,14 @@ enum Command {
     Jobs(jobs::Flags),
     /// Make, build, check and test a step plugin; all offline
     Plugin(plugin::Flags),
+    /// Copy what is durable, while the host runs
+    Backup(backup::Flags),
+    /// Look at a deployment: what is wrong, and what to do
+    Doctor(doctor::Flags),
+    /// Show what came to nothing, by why
+    DeadLetters(dead_letters::Flags),
+    /// Start failed jobs again, many at a time
+    Redrives(redrives::Flags),
     /// Check a registry, and look after the live one
     Registry(registry::Flags),
     /// Make, list and end the keys that clients call with
@@ -146,6 +159,10 @@ pub fn main() -> ExitCode {
             Command::Submit(flags) => submit::run(flags, json).await,
             Command::Jobs(flags) => jobs::run(flags, json).await,
             Command::Plugin(flags) => plugin::run(flags, json).await,
+            Command::Backup(flags) => backup::run(flags, json),
+            Command::Doctor(flags) => doctor::run(flags, json).await,
+            Command::DeadLetters(flags) => dead_letters::run(flags, json).await,
+            Command::Redrives(flags) => redrives::run(flags, json).await,
             Command::Registry(flags) => registry::run(flags, json).await,
             Command::Keys(flags) => keys::run(flags, json).await,
             Command::Audit(flags) => audit::run(flags, json).await,

@@ -141,6 +141,7 @@ async fn run(host: Host, hangups: Signal, stop: CancellationToken) -> Result<(),
         ms => Some(Duration::from_millis(ms)),
     };
     let reloading = tokio::spawn(super::reload::run(Arc::clone(&engine), hangups, watch));
+    let looking_after = tokio::spawn(Arc::clone(&engine).look_after());
     let signalled = async {
         tokio::select! {
             () = signal() => {}
@@ -171,9 +172,11 @@ async fn run(host: Host, hangups: Signal, stop: CancellationToken) -> Result<(),
     };
     api.metrics()
         .register(|registry| registry.register_collector(Box::new(stores)));
+    host.observers.register_with(api.metrics(), host.levels);
     http::serve(host.listener, api, signalled).await;
     moving.abort();
     reloading.abort();
+    looking_after.abort();
     // Its end, also when it is only that it was aborted.
     let _ended = moving.await;
     // Folds the WAL into the file, so that what is left is one file to copy.

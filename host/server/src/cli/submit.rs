@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::client::{Client, HostUrl};
 use super::output::{self, text};
+use super::progress::{Bars, is_over};
 use super::{Failure, jobs, usage};
 use crate::host::file_uri;
 
@@ -150,10 +151,14 @@ fn as_uri(place: &str) -> anyhow::Result<String> {
 /// Prints events until the job is over. A host that goes away is waited for.
 async fn follow(client: &Client, job: &str, json: bool) -> anyhow::Result<()> {
     let mut seen = 0;
+    let mut bars = Bars::new();
     let mut lost: Option<Instant> = None;
     loop {
-        match watch(client, job, &mut seen, json).await {
-            Ok(true) => return Ok(()),
+        match watch(client, job, &mut seen, &mut bars, json).await {
+            Ok(true) => {
+                bars.end();
+                return Ok(());
+            }
             Ok(false) => lost = None,
             Err(error) if lost.get_or_insert_with(Instant::now).elapsed() > PATIENCE => {
                 return Err(error);
@@ -164,7 +169,13 @@ async fn follow(client: &Client, job: &str, json: bool) -> anyhow::Result<()> {
 }
 
 /// Prints events of one connection. True when the job is over.
-async fn watch(client: &Client, job: &str, seen: &mut u64, json: bool) -> anyhow::Result<bool> {
+async fn watch(
+    client: &Client,
+    job: &str,
+    seen: &mut u64,
+    bars: &mut Bars,
+    json: bool,
+) -> anyhow::Result<bool> {
     let mut chunks = client.stream(job, *seen).await?.bytes_stream();
     let mut buffered: Vec<u8> = Vec::new();
     while let Some(chunk) = chunks.next().await {
@@ -181,15 +192,23 @@ async fn watch(client: &Client, job: &str, seen: &mut u64, json: bool) -> anyhow
             *seen = event["seq"].as_u64().unwrap_or(*seen);
             let noise = matches!(event["type"].as_str(), Some("decided"));
             if !json && !noise {
-                output::line(jobs::event_line(&event));
+                bars.line(&jobs::event_line(&event));
+                if bars.are_drawn() {
+                    draw(client, job, bars).await?;
+                }
             }
         }
     }
     let state = client.get(&format!("/v1/jobs/{job}")).await?;
-    Ok(matches!(
-        state["state"].as_str(),
-        Some("SUCCEEDED" | "FAILED_FINAL" | "CANCELLED")
-    ))
+    Ok(is_over(&state))
+}
+
+/// Draws the job as it is now.
+async fn draw(client: &Client, job: &str, bars: &mut Bars) -> anyhow::Result<()> {
+    let document = client.get(&format!("/v1/jobs/{job}")).await?;
+    let steps = client.get(&format!("/v1/jobs/{job}/steps")).await?;
+    bars.show(&document, &steps);
+    Ok(())
 }
 
 /// Where the results are, and what they say where that can be read from here.

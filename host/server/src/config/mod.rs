@@ -13,6 +13,7 @@ use lucius_domain::contract::RefRules;
 use lucius_domain::retry::Timing as JobTiming;
 use lucius_domain::routing::Mode;
 use lucius_engine::registry::{Options, Settings as RegistrySettings, Threshold};
+use lucius_engine::retention::Retention as EngineRetention;
 use lucius_engine::settings::Limits as EngineLimits;
 use lucius_ports::plugin::Limits as PluginLimits;
 use serde::{Deserialize, Serialize};
@@ -41,6 +42,8 @@ pub struct Config {
     pub timing: Timing,
     /// When to say no.
     pub limits: Limits,
+    /// How long what is over is kept.
+    pub retention: Retention,
     /// Which references are let in.
     pub refs: Refs,
     /// Who may call.
@@ -233,6 +236,40 @@ impl Limits {
             burst_inflight: self.burst_inflight,
             outbox_backlog: self.outbox_backlog,
             tenant_fuel_per_second: self.tenant_fuel_per_second,
+        }
+    }
+}
+
+/// How long what is over is kept.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Retention {
+    /// For how long a job is kept once it is over, in milliseconds; 0 for ever. Its idempotency key goes with it.
+    pub keep_ms: u64,
+    /// How many jobs a second are deleted at most.
+    pub deletes_per_second: u32,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        let EngineRetention {
+            keep,
+            deletes_per_second,
+        } = EngineRetention::default();
+        let keep_ms = keep.map_or(0, |keep| u64::try_from(keep.as_millis()).unwrap_or(0));
+        Self {
+            keep_ms,
+            deletes_per_second,
+        }
+    }
+}
+
+impl Retention {
+    /// As the engine takes it.
+    pub fn of_engine(&self) -> EngineRetention {
+        EngineRetention {
+            keep: (self.keep_ms > 0).then(|| Duration::from_millis(self.keep_ms)),
+            deletes_per_second: self.deletes_per_second,
         }
     }
 }
@@ -485,6 +522,7 @@ impl Default for Config {
             bus: Bus::default(),
             timing: Timing::default(),
             limits: Limits::default(),
+            retention: Retention::default(),
             refs: Refs::default(),
             auth: Auth::default(),
             plugins: Plugins::default(),

@@ -12,6 +12,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
 use lucius_domain::contract::CallbackKind;
 use lucius_engine::Engine;
+use lucius_ports::upkeep::{COUNTED, States};
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -83,9 +84,21 @@ pub struct Metrics {
     in_flight: Family<ModeLabels, Level>,
     tenants: Level,
     backlog: Family<LaneLabels, Level>,
+    states: Family<StateLabels, Level>,
     generation: Level,
     degraded: Level,
     quarantined: Level,
+    reload_ok: Level,
+    plugins: Level,
+    readers: Mutex<Vec<Reader>>,
+}
+
+/// Sets levels to what they are.
+type Reader = Box<dyn Fn() + Send>;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StateLabels {
+    state: &'static str,
 }
 
 impl Default for Metrics {
@@ -109,10 +122,18 @@ impl Metrics {
             in_flight: Family::default(),
             tenants: Level::default(),
             backlog: Family::default(),
+            states: Family::default(),
             generation: Level::default(),
             degraded: Level::default(),
             quarantined: Level::default(),
+            reload_ok: Level::default(),
+            plugins: Level::default(),
+            readers: Mutex::default(),
         };
+        // Visible as zeros, so that the first refusal already is a rise.
+        for code in ["TENANT_LIMIT", "LANE_LIMIT", "GLOBAL_LIMIT"] {
+            drop(metrics.refused.get_or_create(&CodeLabels { code }));
+        }
         let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "The program that runs", build);
         registry.register(
@@ -162,6 +183,21 @@ impl Metrics {
             metrics.backlog.clone(),
         );
         registry.register(
+            "jobs",
+            "Jobs in each state but those in which they rest for good",
+            metrics.states.clone(),
+        );
+        registry.register(
+            "registry_reload_ok",
+            "1 when the last reload of the registry went live, 0 when it was refused",
+            metrics.reload_ok.clone(),
+        );
+        registry.register(
+            "plugins_live",
+            "Plugin versions in the live registry generation",
+            metrics.plugins.clone(),
+        );
+        registry.register(
             "registry_generation",
             "The registry generation that is live",
             metrics.generation.clone(),
@@ -185,6 +221,23 @@ impl Metrics {
     /// Lets another part of the host add its own. Names get the prefix `lucius_`; labels have bounded values.
     pub fn register(&self, add: impl FnOnce(&mut Registry)) {
         add(&mut self.registry.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Lets another part of the host set its levels whenever somebody asks for the metrics.
+    pub fn on_read(&self, read: impl Fn() + Send + 'static) {
+        self.readers().push(Box::new(read));
+    }
+
+    fn readers(&self) -> std::sync::MutexGuard<'_, Vec<Reader>> {
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sets what only the ledger knows.
+    fn stand(&self, states: &States) {
+        for state in COUNTED {
+            let jobs = states.get(state).copied().unwrap_or(0);
+            self.states.get_or_create(&StateLabels { state }).set(jobs);
+        }
     }
 
     pub(super) fn job_accepted(&self, duplicate: bool) {
@@ -251,13 +304,20 @@ impl Metrics {
                 .get_or_create(&LaneLabels { lane })
                 .set(pending);
         }
-        let live = engine.registry();
-        self.generation.set(live.live().generation.0);
-        self.degraded
-            .set(u64::from(!live.last_reload().errors.is_empty()));
-        let quarantined = live.quarantined().len();
+        let registry = engine.registry();
+        let live = registry.live();
+        self.generation.set(live.generation.0);
+        let plugins = u64::try_from(live.plugins.len()).unwrap_or(u64::MAX);
+        self.plugins.set(plugins);
+        let refused = !registry.last_reload().errors.is_empty();
+        self.reload_ok.set(u64::from(!refused));
+        self.degraded.set(u64::from(refused));
+        let quarantined = registry.quarantined().len();
         self.quarantined
             .set(u64::try_from(quarantined).unwrap_or(u64::MAX));
+        for read in self.readers().iter() {
+            read();
+        }
         let mut out = String::new();
         let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
         text::encode(&mut out, &registry)?;
@@ -275,6 +335,13 @@ impl Metrics {
 )]
 pub(super) async fn show(State(shared): State<Arc<Shared>>) -> Response {
     const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    let states = shared.engine.ports().upkeep.states();
+    match tokio::time::timeout(shared.settings.check_timeout, states).await {
+        Ok(Ok(states)) => shared.metrics.stand(&states),
+        // What it said last is better than no metrics at the time when they are needed most.
+        Ok(Err(error)) => tracing::warn!(%error, "the ledger does not count its jobs"),
+        Err(_) => tracing::warn!("the ledger does not count its jobs in time"),
+    }
     match shared.metrics.render(&shared.engine) {
         Ok(text) => ([(CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
         Err(error) => {

@@ -16,8 +16,8 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use super::access::Needs;
 use super::routes::{self, Route};
 use super::{
-    audit, callbacks, commands, console, decisions, events, health, hosts, jobs, keys, metrics,
-    registry, views,
+    audit, callbacks, commands, console, dead_letters, decisions, events, health, hosts, jobs, keys,
+    metrics, redrives, registry, views,
 };
 
 /// Contracts under the names that the handlers refer to.
@@ -63,6 +63,7 @@ static TEXT: LazyLock<String> = LazyLock::new(|| format!("{:#}\n", document()));
         callbacks::ack, callbacks::heartbeat, callbacks::result, registry::show, registry::plan, registry::reload,
         registry::rollback, registry::approve, registry::release, decisions::list, decisions::migrate,
         audit::list, keys::list, keys::create, keys::revoke,
+        dead_letters::list, redrives::begin, redrives::list, redrives::show, redrives::cancel,
         hosts::list, console::page, console::part, health::healthz, health::readyz, metrics::show, show,
     ),
     components(schemas(views::ProblemView, views::EventListView)),

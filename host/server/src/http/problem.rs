@@ -108,6 +108,13 @@ impl Problem {
             .and("column", error.column())
     }
 
+    /// The bus did not answer; the log says why.
+    pub fn bus(error: lucius_ports::bus::Error) -> Self {
+        tracing::error!(%error, "the bus did not answer a request");
+        let detail = "the bus does not answer: try again later";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "BUS_UNAVAILABLE", detail)
+    }
+
     /// There is no such job.
     pub fn job_not_found() -> Self {
         Refusal::JobNotFound.into()

@@ -5,10 +5,14 @@
 use axum::http::StatusCode;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use lucius_domain::id::{Digest, JobId, RequestType, TenantId};
+use lucius_domain::id::{Digest, JobId, ProtocolId, RequestType, TenantId};
 use lucius_domain::job::Status;
+use lucius_domain::signature;
+use lucius_domain::time::Timestamp;
 use lucius_ports::ledger::Filter;
 use lucius_ports::records::Key;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 
 use super::problem::Problem;
@@ -39,7 +43,7 @@ pub(super) struct EventRange {
     pub(super) limit: usize,
 }
 
-/// Reads `tenant_id`, `state`, `request_type`, `limit` and `cursor`. `tenant` makes of the tenant that is asked for the
+/// Reads what a list can be narrowed by, `limit` and `cursor`. `tenant` makes of the tenant that is asked for the
 /// one that may be shown.
 pub(super) fn jobs(
     query: Option<&str>,
@@ -47,7 +51,18 @@ pub(super) fn jobs(
 ) -> Result<Filter, Problem> {
     let mut parameters = Parameters::read(
         query,
-        &["tenant_id", "state", "request_type", "limit", "cursor"],
+        &[
+            "tenant_id",
+            "state",
+            "request_type",
+            "protocol_id",
+            "error_code",
+            "signature",
+            "from",
+            "until",
+            "limit",
+            "cursor",
+        ],
     )?;
     let mut filter = Filter {
         tenant_id: tenant(
@@ -62,6 +77,19 @@ pub(super) fn jobs(
         request_type: parameters
             .take("request_type")
             .map(|text| RequestType::from(&*text)),
+        protocol_id: parameters
+            .take("protocol_id")
+            .map(|text| ProtocolId::from(&*text)),
+        error_code: parameters.take("error_code"),
+        signature: parameters
+            .take("signature")
+            .map(|text| {
+                let wrong = "signature is one that the dead letters name";
+                signature::Id::parse(&text).ok_or_else(|| Problem::invalid_query(wrong))
+            })
+            .transpose()?,
+        from: time(parameters.take("from"), "from")?,
+        until: time(parameters.take("until"), "until")?,
         after: None,
         limit: limit(parameters.take("limit"), JOBS)?,
     };
@@ -74,6 +102,30 @@ pub(super) fn jobs(
         filter.after = Some(resume(&text, &filter).ok_or_else(bad)?);
     }
     Ok(filter)
+}
+
+/// Reads `tenant_id` and `limit`.
+pub(super) fn dead_letters(query: Option<&str>) -> Result<(Option<TenantId>, usize), Problem> {
+    let mut parameters = Parameters::read(query, &["tenant_id", "limit"])?;
+    let tenant = parameters.take("tenant_id");
+    let limit = limit(parameters.take("limit"), JOBS)?;
+    Ok((tenant.map(|text| TenantId::from(&*text)), limit))
+}
+
+/// A moment as in RFC 3339, in any offset, at a precision of milliseconds.
+pub(super) fn moment(text: &str) -> Option<Timestamp> {
+    let at = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+    let ms = at.unix_timestamp_nanos().div_euclid(1_000_000);
+    i64::try_from(ms).ok().map(Timestamp)
+}
+
+fn time(text: Option<String>, name: &'static str) -> Result<Option<Timestamp>, Problem> {
+    let wrong = || {
+        Problem::invalid_query(format!(
+            "{name} is a moment as in RFC 3339: 2026-11-23T13:34:00Z"
+        ))
+    };
+    text.map(|text| moment(&text).ok_or_else(wrong)).transpose()
 }
 
 /// Reads `after` and `limit`.
@@ -165,6 +217,11 @@ fn fingerprint(filter: &Filter) -> [u8; 8] {
         tenant_id,
         state,
         request_type,
+        protocol_id,
+        error_code,
+        signature,
+        from,
+        until,
         after: _,
         limit: _,
     } = filter;
@@ -172,8 +229,11 @@ fn fingerprint(filter: &Filter) -> [u8; 8] {
         tenant_id.as_ref().map(TenantId::as_str),
         *state,
         request_type.as_ref().map(RequestType::as_str),
+        protocol_id.as_ref().map(ProtocolId::as_str),
+        error_code.as_deref(),
     ];
-    let digest = Digest::of(format!("{texts:?}").as_bytes()).0;
+    let parts = (texts, signature, from, until);
+    let digest = Digest::of(format!("{parts:?}").as_bytes()).0;
     std::array::from_fn(|index| digest[index])
 }
 
@@ -235,6 +295,14 @@ mod tests {
     }
 
     #[test]
+    fn moments_are_read_in_any_offset() {
+        let here = "from=2023-11-14T23:13:20.25%2B01:00&until=2023-11-14T22:13:20.250Z";
+        let filter = jobs(Some(here), Ok).unwrap();
+        assert_eq!(filter.from, Some(Timestamp(1_700_000_000_250)));
+        assert_eq!(filter.until, filter.from);
+    }
+
+    #[test]
     fn what_means_nothing_is_refused() {
         let wrong = [
             "tenant=acme",
@@ -246,6 +314,9 @@ mod tests {
             "limit=x",
             "limit=+",
             "state=QUEUED&state=QUEUED",
+            "from=yesterday",
+            "until=2026-11-23T13:34:00",
+            "signature=OCR",
         ];
         for query in wrong {
             assert_eq!(code(query), "INVALID_QUERY", "{query}");

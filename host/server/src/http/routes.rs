@@ -20,8 +20,8 @@ use super::access::{Guard, Needs, guard};
 use super::around::RouteName;
 use super::problem::Problem;
 use super::{
-    Shared, audit, callbacks, commands, console, decisions, events, health, hosts, jobs, keys,
-    metrics, openapi, registry,
+    Shared, audit, callbacks, commands, console, dead_letters, decisions, events, health, hosts,
+    jobs, keys, metrics, openapi, redrives, registry,
 };
 
 /// One method of one path.
@@ -76,6 +76,15 @@ pub fn table() -> Vec<Route> {
             "/v1/callbacks/result",
             Needs::AttemptToken,
             post(callbacks::result),
+        ),
+        Route::get("/v1/dead-letters", admin, get(dead_letters::list)),
+        Route::get("/v1/redrives", admin, get(redrives::list)),
+        Route::post("/v1/redrives", admin, post(redrives::begin)),
+        Route::get("/v1/redrives/{redriveId}", admin, get(redrives::show)),
+        Route::post(
+            "/v1/redrives/{redriveId}:cancel",
+            admin,
+            post(redrives::cancel),
         ),
         Route::get("/v1/registry", monitor, get(registry::show)),
         Route::post("/v1/registry:plan", admin, post(registry::plan)),

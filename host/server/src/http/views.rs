@@ -4,7 +4,7 @@
 //! Lease ids and callback tokens are secrets of their attempt: no view has a field for them.
 
 use lucius_domain::contract::Ref;
-use lucius_domain::job::{Job, Status};
+use lucius_domain::job::Job;
 use lucius_domain::time::Timestamp;
 use lucius_engine::accept::Accepted;
 use serde::Serialize;
@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 mod access;
+mod dead_letters;
 mod event;
 mod host;
 mod plan;
@@ -19,6 +20,9 @@ mod registry;
 mod step;
 
 pub use access::{AuditEntryView, AuditListView, KeyListView, KeyView, NewKeyView, WantedKeyView};
+pub use dead_letters::{
+    DeadGroupView, DeadLettersView, DeadQueueView, RedriveListView, RedriveView, RefusedView,
+};
 pub use event::{EventListView, EventView};
 pub use host::{HostListView, HostView};
 pub use plan::{
@@ -165,15 +169,7 @@ pub struct JobView {
 impl From<&Job> for JobView {
     fn from(job: &Job) -> Self {
         let (spec, progress) = (&*job.spec, &job.progress);
-        let failure = match &progress.status {
-            Status::FailedFinal { failure } => Some(failure.clone()),
-            Status::Queued
-            | Status::Dispatching
-            | Status::InProgress
-            | Status::Cancelling
-            | Status::Succeeded
-            | Status::Cancelled => None,
-        };
+        let failure = job.failure().cloned();
         let current = job.current().filter(|_| !progress.status.is_terminal());
         Self {
             job_id: job.id.to_string(),

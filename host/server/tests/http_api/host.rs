@@ -104,7 +104,8 @@ impl Host {
     }
 
     pub(crate) async fn with(limits: Limits, settings: Settings) -> Self {
-        let ledger = Arc::new(Faulty::new(Arc::new(MemoryLedger::new())));
+        let memory = Arc::new(MemoryLedger::new());
+        let ledger = Arc::new(Faulty::new(Arc::clone(&memory)));
         let records = Arc::new(Shaky::default());
         let (bus, shelf) = (Arc::new(MemoryBus::default()), Arc::new(Shelf::new()));
         let clock = Arc::new(Ticking::default());
@@ -113,6 +114,8 @@ impl Host {
             pins: Arc::clone(&ledger) as _,
             generations: Arc::clone(&ledger) as _,
             records: Arc::clone(&records) as _,
+            upkeep: memory,
+            dead_queues: Arc::clone(&bus) as _,
             bus: Arc::clone(&bus) as _,
             runtime: Arc::new(Scripted),
             source: Arc::clone(&shelf) as _,
@@ -134,6 +137,7 @@ impl Host {
                 lucius_engine::fleet::HostId("host".to_owned()),
                 "127.0.0.1:7420".to_owned(),
             ),
+            retention: lucius_engine::retention::Retention::default(),
             publish_concurrency: 4,
             sent_delay: std::time::Duration::ZERO,
         };

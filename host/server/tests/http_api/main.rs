@@ -8,6 +8,7 @@ mod callbacks;
 mod commands;
 mod connections;
 mod credentials;
+mod dead_letters;
 mod documents;
 mod host;
 mod jobs;

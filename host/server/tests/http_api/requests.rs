@@ -170,7 +170,7 @@ async fn an_unknown_path_is_a_problem_too() {
         "/v1/commands/",
         "/v2/commands",
         "/v1/registry:plans",
-        "/v1/dead-letters",
+        "/v1/dead-letter",
         "/consoles",
         "/bus",
         "/%ff",

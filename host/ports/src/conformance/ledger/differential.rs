@@ -233,6 +233,9 @@ impl Pair {
             request_type: kind.map(Into::into),
             after: (self.dice.below(2) == 0).then(|| self.known()),
             limit: usize::try_from(self.dice.below(9)).unwrap_or(0),
+            error_code: (self.dice.below(6) == 0).then(|| "NO_ROUTE".to_owned()),
+            from: (self.dice.below(6) == 0).then_some(START),
+            ..Filter::default()
         };
         let left = self.left.list(filter.clone()).await;
         let right = self.right.list(filter.clone()).await;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use lucius_domain::id::JobId;
 use lucius_domain::job::{Job, Status};
 use lucius_domain::routing::Mode;
+use lucius_domain::signature::{self, Signature};
 
 use super::play::{Draft, Move, Play, START, lane};
 use crate::ledger::{Counts, Filter, Ledger, ModeKey};
@@ -59,8 +60,8 @@ pub async fn lists_are_newest_first_and_filtered(ledger: Arc<dyn Ledger>) {
                     tenant_id: tenant.map(Into::into),
                     state,
                     request_type: request_type.map(Into::into),
-                    after: None,
                     limit: 100,
+                    ..Filter::default()
                 };
                 let expected: Vec<_> = jobs.iter().filter(|job| matches(&filter, job)).collect();
                 let listed = play
@@ -87,6 +88,19 @@ fn matches(filter: &Filter, job: &Job) -> bool {
             .request_type
             .as_ref()
             .is_none_or(|kind| *kind == job.spec.request_type)
+        && filter
+            .protocol_id
+            .as_ref()
+            .is_none_or(|protocol| *protocol == job.spec.protocol_id)
+        && filter
+            .error_code
+            .as_ref()
+            .is_none_or(|code| job.failure().is_some_and(|failure| failure.code == *code))
+        && filter
+            .signature
+            .is_none_or(|id| Signature::of(job).is_some_and(|it| it.id() == id))
+        && filter.from.is_none_or(|from| job.spec.created_at >= from)
+        && filter.until.is_none_or(|until| job.spec.created_at < until)
 }
 
 /// Reads the same list five jobs at a time.
@@ -115,6 +129,73 @@ async fn assert_pages(play: &Play, filter: &Filter, expected: &[&Arc<Job>]) {
         ..filter.clone()
     };
     assert_eq!(play.ledger.list(none).await.expect("the ledger works"), []);
+}
+
+/// The filters that look deeper than tenant, type and state, alone and with the others.
+pub async fn lists_are_filtered_by_protocol_error_and_time(ledger: Arc<dyn Ledger>) {
+    let play = Play::on(ledger);
+    let mut jobs = mixed(&play).await;
+    jobs.reverse();
+    let signature = jobs.iter().find_map(|job| Signature::of(job));
+    let signature = signature.expect("some of them failed").id();
+    let unknown = signature::Id([0; 8]);
+    let deeper = [
+        Filter::default(),
+        Filter {
+            protocol_id: Some("ocr-embedding-sis.v1".into()),
+            ..Filter::default()
+        },
+        Filter {
+            protocol_id: Some("none.v1".into()),
+            ..Filter::default()
+        },
+        Filter {
+            error_code: Some("NO_ROUTE".to_owned()),
+            ..Filter::default()
+        },
+        Filter {
+            error_code: Some("NONE".to_owned()),
+            ..Filter::default()
+        },
+        Filter {
+            signature: Some(signature),
+            ..Filter::default()
+        },
+        Filter {
+            signature: Some(unknown),
+            error_code: Some("NO_ROUTE".to_owned()),
+            ..Filter::default()
+        },
+        Filter {
+            signature: Some(signature),
+            protocol_id: Some("ocr-embedding-sis.v1".into()),
+            error_code: Some("NO_ROUTE".to_owned()),
+            ..Filter::default()
+        },
+    ];
+    let times = [
+        (None, None),
+        (Some(START.plus_ms(5)), None),
+        (None, Some(START.plus_ms(12))),
+        (Some(START.plus_ms(5)), Some(START.plus_ms(12))),
+        (Some(START.plus_ms(99)), None),
+    ];
+    for (deeper, (from, until)) in deeper.iter().flat_map(|it| times.map(|time| (it, time))) {
+        for tenant in [None, Some("acme")] {
+            for state in [None, Some("FAILED_FINAL"), Some("QUEUED")] {
+                let filter = Filter {
+                    tenant_id: tenant.map(Into::into),
+                    state,
+                    from,
+                    until,
+                    limit: 100,
+                    ..deeper.clone()
+                };
+                let expected: Vec<_> = jobs.iter().filter(|job| matches(&filter, job)).collect();
+                assert_pages(&play, &filter, &expected).await;
+            }
+        }
+    }
 }
 
 /// Jobs that arrive while someone pages through the list neither shift nor repeat what is older.

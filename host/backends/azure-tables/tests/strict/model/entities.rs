@@ -248,6 +248,7 @@ impl Condition {
             "ge" => value >= expected,
             "gt" => value > expected,
             "lt" => value < expected,
+            "le" => value <= expected,
             other => panic!("{other} is not used"),
         }
     }

@@ -1,0 +1,79 @@
+//! Starting a failed job again under the registry generation that is live: what decides about it from now on.
+//!
+//! The protocol must still have the same steps. Each payload is checked anew, since what was good for the plugin that
+//! accepted it may not be for the one that gets it now; a job whose payload is not stays as it is, with the reason.
+
+use lucius_domain::decide::Input;
+use lucius_domain::job::Job;
+use serde_json::Value;
+
+use crate::Engine;
+use crate::registry::{Protocol, Snapshot, StepEntry};
+
+impl Engine {
+    /// What moves the job to the live generation; nothing when it holds that one already.
+    ///
+    /// # Errors
+    /// Why the job cannot be run under it.
+    pub(super) async fn move_to_latest(&self, job: &Job) -> Result<Option<Input>, String> {
+        let live = self.registry().live();
+        if job.generation() == live.generation {
+            return Ok(None);
+        }
+        let protocol = same_protocol(&live, job)?;
+        let steps = protocol.steps.iter().zip(&job.spec.steps);
+        for (step, accepted) in steps.skip(job.failed_step().unwrap_or(0)) {
+            self.check_again(job, step, &accepted.payload).await?;
+        }
+        let plugins = protocol.steps.iter().map(|step| step.plugin.as_ref());
+        let pins = plugins.map(|plugin| plugin.map(|it| it.pin.clone()));
+        Ok(Some(Input::Migrate {
+            generation: live.generation,
+            plugins: pins.collect(),
+        }))
+    }
+
+    async fn check_again(
+        &self,
+        job: &Job,
+        step: &StepEntry,
+        payload: &Value,
+    ) -> Result<(), String> {
+        let by_schema = step.payload_schema.as_ref();
+        let mut violations = by_schema
+            .map(|schema| schema.violations(payload, ""))
+            .unwrap_or_default();
+        if let (Some(plugin), true) = (&step.plugin, violations.is_empty()) {
+            let validated = self
+                .validate(&job.spec.tenant_id, plugin, payload.clone(), "")
+                .await;
+            let validated = validated.map_err(|refusal| refusal.to_string())?;
+            violations = validated.payload.err().unwrap_or_default();
+        }
+        match violations.first() {
+            None => Ok(()),
+            Some(first) => Err(format!(
+                "the payload of step \"{}\" is refused: {} {} ({})",
+                step.step_id, first.pointer, first.message, first.source
+            )),
+        }
+    }
+}
+
+fn same_protocol<'a>(live: &'a Snapshot, job: &Job) -> Result<&'a Protocol, String> {
+    let id = &job.spec.protocol_id;
+    let found = live.protocols.iter().find(|it| it.protocol_id == *id);
+    let protocol = found.ok_or_else(|| {
+        let generation = live.generation;
+        format!("protocol {id} is not in registry generation {generation}")
+    })?;
+    let names = protocol.steps.iter().map(|step| &step.step_id);
+    if names.eq(job.spec.steps.iter().map(|step| &step.step_id)) {
+        Ok(protocol)
+    } else {
+        Err(format!(
+            "protocol {id} has other steps in registry generation {}",
+            live.generation
+        ))
+    }
+}

@@ -1,0 +1,94 @@
+//! Retention: jobs that ended long ago are deleted, a few at a time.
+//!
+//! A job goes with all that is kept of it: steps, outbox, events, and its idempotency key. So the same command is a
+//! duplicate for as long as its job is kept, and a new one afterwards. Redrives that ended long ago go too. What
+//! services wrote, and the record of who did what, is not the ledger's to delete and stays.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lucius_domain::time::Timestamp;
+use lucius_ports::ledger;
+use lucius_ports::records::{Document as _, Removed};
+
+use crate::Engine;
+use crate::redrive::Redrive;
+
+/// How long what is over is kept, and how fast it goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// For how long; for ever when absent.
+    pub keep: Option<Duration>,
+    /// How many jobs a second go at most, so that deleting never stands in the way of work.
+    pub deletes_per_second: u32,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self {
+            keep: Some(Duration::from_secs(30 * 24 * 60 * 60)),
+            deletes_per_second: 100,
+        }
+    }
+}
+
+impl Retention {
+    /// What ended before this moment may go.
+    fn horizon(&self, now: Timestamp) -> Option<Timestamp> {
+        let keep_ms = i64::try_from(self.keep?.as_millis()).unwrap_or(i64::MAX);
+        Some(Timestamp(now.0.saturating_sub(keep_ms)))
+    }
+
+    /// How many go in one tick.
+    fn batch(&self, tick: Duration) -> usize {
+        let tick_ms = u64::try_from(tick.as_millis()).unwrap_or(u64::MAX);
+        let batch = u64::from(self.deletes_per_second).saturating_mul(tick_ms) / 1_000;
+        usize::try_from(batch.max(1)).unwrap_or(usize::MAX)
+    }
+}
+
+/// Deletes what may go, again and again, until dropped.
+pub(crate) async fn run(engine: &Arc<Engine>) {
+    loop {
+        let wait = engine.settings.sweep_interval;
+        engine.ports.clock.sleep(wait).await;
+        match engine.retention_tick().await {
+            Ok(0) => {}
+            Ok(deleted) => tracing::info!(deleted, "jobs that ended long ago were deleted"),
+            Err(error) => tracing::warn!(%error, "nothing was deleted; it is tried again"),
+        }
+    }
+}
+
+impl Engine {
+    /// Deletes some of what may go. Returns how many jobs went.
+    ///
+    /// # Errors
+    /// The ledger did not answer; the next tick goes on.
+    pub async fn retention_tick(&self) -> Result<usize, ledger::Error> {
+        let retention = self.settings.retention;
+        let Some(horizon) = retention.horizon(self.ports.clock.now()) else {
+            return Ok(0);
+        };
+        self.forget_redrives(horizon).await?;
+        let batch = retention.batch(self.settings.sweep_interval);
+        self.ports.upkeep.purge(horizon, batch).await
+    }
+
+    async fn forget_redrives(&self, horizon: Timestamp) -> Result<(), ledger::Error> {
+        let records = &*self.ports.records;
+        for found in records.all::<Redrive>().await? {
+            let ended_at = found.document.ended_at;
+            if ended_at.is_some_and(|at| at < horizon) {
+                // A conflict means that another host has deleted it.
+                match records
+                    .remove(Redrive::KIND, &found.key, found.version)
+                    .await?
+                {
+                    Removed::Done | Removed::Conflict => {}
+                }
+            }
+        }
+        Ok(())
+    }
+}

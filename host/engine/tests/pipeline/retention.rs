@@ -1,0 +1,104 @@
+//! Deleting what ended long ago, at a pace.
+
+use std::time::Duration;
+
+use lucius_engine::Settings;
+use lucius_engine::redrive::{Order, PluginChoice, Selection, Target};
+use lucius_engine::retention::Retention;
+use lucius_ports::ledger::Ledger as _;
+
+use crate::stage::{Stage, command, settings};
+
+async fn tick(stage: &Stage) -> usize {
+    stage
+        .engine
+        .retention_tick()
+        .await
+        .expect("the ledger answers")
+}
+
+fn keeping(keep: Option<Duration>) -> Settings {
+    let retention = Retention {
+        keep,
+        deletes_per_second: 2,
+    };
+    Settings {
+        retention,
+        ..settings()
+    }
+}
+
+#[tokio::test]
+async fn what_ended_long_ago_goes_at_a_pace_and_what_is_under_way_stays() {
+    let stage = Stage::with(keeping(Some(Duration::from_secs(60)))).await;
+    let live = stage.accepted("acme", "OCR", "live").await;
+    for doc in ["a", "b", "c"] {
+        let job = stage.accepted("acme", "OCR", doc).await;
+        stage.engine.cancel(job).await.expect("it is under way");
+    }
+    assert_eq!(tick(&stage).await, 0);
+    stage.later(60_000);
+    assert_eq!(tick(&stage).await, 0, "kept for a minute, to the end of it");
+    stage.later(1);
+    assert_eq!(
+        (tick(&stage).await, tick(&stage).await),
+        (2, 1),
+        "two a second"
+    );
+    assert_eq!(tick(&stage).await, 0);
+    assert_eq!(stage.state(live).await, "QUEUED");
+}
+
+#[tokio::test]
+async fn a_command_is_a_duplicate_for_as_long_as_its_job_is_kept() {
+    let stage = Stage::with(keeping(Some(Duration::from_secs(60)))).await;
+    let job = stage.accepted("acme", "OCR", "a").await;
+    stage.engine.cancel(job).await.expect("it is under way");
+    let again = stage.submit(&command("acme", "OCR", "a")).await;
+    assert!(again.expect("it is known").duplicate);
+    stage.later(60_001);
+    assert_eq!(tick(&stage).await, 1);
+    let anew = stage.accepted("acme", "OCR", "a").await;
+    assert_ne!(anew, job);
+    assert_eq!(stage.ledger.load(job).await.expect("it answers"), None);
+}
+
+#[tokio::test]
+async fn nothing_goes_when_all_is_kept() {
+    let stage = Stage::with(keeping(None)).await;
+    let job = stage.accepted("acme", "OCR", "a").await;
+    stage.engine.cancel(job).await.expect("it is under way");
+    stage.later(1 << 40);
+    assert_eq!(tick(&stage).await, 0);
+}
+
+#[tokio::test]
+async fn redrives_that_ended_long_ago_are_forgotten() {
+    let stage = Stage::with(keeping(Some(Duration::from_secs(60)))).await;
+    let order = Order {
+        target: Target::Jobs {
+            selection: Selection::default(),
+        },
+        rate: 1,
+        version: PluginChoice::Pinned,
+        requested_by: "test".to_owned(),
+        reason: None,
+    };
+    let ended = stage
+        .engine
+        .begin_redrive(order.clone())
+        .await
+        .expect("it begins");
+    stage
+        .engine
+        .redrive_tick()
+        .await
+        .expect("the ledger answers");
+    stage.later(60_001);
+    let running = stage.engine.begin_redrive(order).await.expect("it begins");
+    tick(&stage).await;
+    let left = stage.engine.redrives().await.expect("the ledger answers");
+    let left: Vec<_> = left.iter().map(|redrive| redrive.id).collect();
+    assert_eq!(left, [running.id]);
+    assert_ne!(left, [ended.id]);
+}
