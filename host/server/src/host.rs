@@ -9,6 +9,7 @@ use lucius_embedded_bus::EmbeddedBus;
 use lucius_engine::access::keys::Grant;
 use lucius_engine::access::{Scope, Tenants};
 use lucius_engine::fleet::{self, HostId};
+use lucius_engine::retention::Retention;
 use lucius_engine::{Engine, Ports, Settings};
 use lucius_ports::clock::{Clock as _, Ids as _};
 use lucius_ports::records::Records;
@@ -26,6 +27,8 @@ use crate::telemetry::observed::Observers;
 
 /// How many directives are published at once; they share the bus's commits.
 const PUBLISH_CONCURRENCY: usize = 64;
+/// How long a host's claim on a lane lasts unless it is renewed, where hosts share a ledger.
+const CLAIM: std::time::Duration = std::time::Duration::from_secs(15);
 /// A service that waits for work has sent its ACK long before this.
 const SENT_DELAY: std::time::Duration = std::time::Duration::from_millis(25);
 

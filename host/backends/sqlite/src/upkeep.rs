@@ -113,6 +113,7 @@ pub(crate) fn purge(to: &Connection, purge: Purge) -> rusqlite::Result<usize> {
         )?
         .execute([n])?;
         for table in [
+            "DELETE FROM pins WHERE job = ?1",
             "DELETE FROM outbox WHERE job = ?1",
             "DELETE FROM events WHERE job = ?1",
             "DELETE FROM specs WHERE job = ?1",
