@@ -95,6 +95,14 @@ impl Source for Plain {
     async fn kept(&self, digest: Digest) -> Result<Arc<[u8]>, Error> {
         panic!("nothing names {digest}")
     }
+
+    async fn all_kept(&self) -> Result<Vec<Digest>, Error> {
+        Ok(Vec::new())
+    }
+
+    async fn forget(&self, digest: Digest) -> Result<(), Error> {
+        panic!("nothing names {digest}")
+    }
 }
 
 struct NoPlugins;
@@ -148,6 +156,7 @@ impl<S: Store + 'static> World<S> {
         for _ in 0..TRIES {
             let ports = Ports {
                 ledger: Arc::clone(&self.store) as _,
+                pins: Arc::clone(&self.store) as _,
                 generations: Arc::clone(&self.store) as _,
                 records: Arc::new(MemoryRecords::new()),
                 bus: Arc::clone(&self.bus) as _,
@@ -225,6 +234,7 @@ fn settings() -> Settings {
         default_mode: Mode::Default,
         refs: RefRules::default(),
         plugin_cap: plugin::Limits::default(),
+        registry: lucius_engine::registry::Settings::default(),
         callback_base: "http://127.0.0.1:7420/".to_owned(),
         workspace_ref: "file:///workspace/".to_owned(),
         token_key: [7; 32],
@@ -233,6 +243,7 @@ fn settings() -> Settings {
             "127.0.0.1:7420".to_owned(),
         ),
         publish_concurrency: 4,
+        sent_delay: Duration::ZERO,
     }
 }
 
