@@ -75,6 +75,7 @@ async fn steps_show_where_each_stands() {
     let expected = json!({
         "step_id": "ocr", "step_type": "OCR", "service": "platform-ocr", "state": "IN_PROGRESS",
         "attempt_no": 1, "max_attempts": 3, "lease_expires_at": ocr["lease_expires_at"],
+        "attempt_ends_by": ocr["attempt_ends_by"],
         "progress": { "percent": 40.0, "message": "page 2" },
         "plugin": { "id": "fake", "version": "1.0.0", "digest": ocr["plugin"]["digest"] },
         "lane": directive["lane"], "routing_key_used": "acme", "resolved_mode": "DEFAULT",
