@@ -8,12 +8,16 @@
 //!
 //! An author writes what matters: what is left out of a context has a default, and of an answer only what is expected
 //! is compared. The one exception is `payload`, which is compared as a whole, since a member too many is a change too.
+//!
+//! A file holds one case, a list of them, or what `lucius jobs export` writes: there each case says everything, and
+//! those of other plugins of the job are passed over.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use lucius_domain::plugin::Description;
-use lucius_ports::plugin::{Answer, Call};
+use lucius_domain::plugin::{Description, Pin};
+use lucius_ports::case::Cases;
+use lucius_ports::plugin::Call;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -24,6 +28,9 @@ pub(super) struct Case {
     /// What it shows; the file's name when absent.
     #[serde(default)]
     pub(super) name: String,
+    /// The component that a job asked; absent in a case that was written by hand.
+    #[serde(default)]
+    plugin: Option<Pin>,
     call: Function,
     #[serde(default)]
     payload: Option<Value>,
@@ -84,16 +91,31 @@ pub(super) fn read(folder: &Path, more: &[PathBuf]) -> anyhow::Result<Vec<Case>>
     Ok(cases)
 }
 
-/// One case, or a list of them.
-fn several(text: &str) -> serde_json::Result<Vec<Case>> {
+/// The cases of one file.
+fn several(text: &str) -> anyhow::Result<Vec<Case>> {
     let document: Value = serde_json::from_str(text)?;
-    match document.as_array() {
-        Some(cases) => cases.iter().map(Case::deserialize).collect(),
-        None => Ok(vec![Case::deserialize(&document)?]),
+    if document.get("format").is_some() {
+        // Held against the exported form first, which says more than a case by hand has to.
+        Cases::parse(text)?;
+        return listed(&document["cases"]);
+    }
+    match document.is_array() {
+        true => listed(&document),
+        false => Ok(vec![Case::deserialize(&document)?]),
     }
 }
 
+fn listed(cases: &Value) -> anyhow::Result<Vec<Case>> {
+    let cases = cases.as_array().into_iter().flatten();
+    Ok(cases.map(Case::deserialize).collect::<Result<_, _>>()?)
+}
+
 impl Case {
+    /// True unless the case is of another plugin.
+    pub(super) fn concerns(&self, plugin: &Description) -> bool {
+        self.plugin.as_ref().is_none_or(|pin| pin.id == plugin.id)
+    }
+
     /// The question, with defaults where the case says nothing.
     ///
     /// # Errors
@@ -154,20 +176,6 @@ fn fill(artifact: &mut Value) {
     if artifact.is_object() && artifact.get("metadata").is_none() {
         artifact["metadata"] = json!({});
     }
-}
-
-/// An answer as cases write it.
-pub(super) fn written(answer: &Answer) -> Value {
-    let written = match answer {
-        Answer::Validated(Ok(payload)) => Ok(json!({ "valid": true, "payload": payload })),
-        Answer::Validated(Err(violations)) => {
-            Ok(json!({ "valid": false, "violations": violations }))
-        }
-        Answer::Routed(route) => serde_json::to_value(route),
-        Answer::Settled(settle) => serde_json::to_value(settle),
-    };
-    // Plain data with text keys always serializes.
-    written.unwrap_or(Value::Null)
 }
 
 /// Where an answer is not as expected: the place, what was expected, and what was said.
@@ -266,6 +274,29 @@ mod tests {
         assert_eq!((context.service.as_str(), context.attempt), ("acme-a", 1));
         assert_eq!(context.config, json!({ "a": 1 }));
         assert_eq!(context.earlier[0].artifacts[0].metadata, json!({}));
+    }
+
+    #[test]
+    fn a_file_that_a_job_was_exported_to_is_read_and_says_whose_cases_they_are() {
+        let text = json!({
+            "format": "lucius-cases.v1",
+            "description": "What plugins decided about job 1",
+            "cases": [{
+                "name": "ocr validate",
+                "plugin": { "id": "ocr", "version": "1.0.0", "digest": "0".repeat(64) },
+                "call": "validate", "payload": {}, "config": {}, "expect": { "valid": true },
+            }],
+        });
+        let cases = several(&text.to_string()).expect("an exported file");
+        let of = |id: &str| -> Description {
+            serde_json::from_value(json!({
+                "id": id, "version": "1.1.0", "step_types": ["X"], "services": []
+            }))
+            .expect("a description")
+        };
+        assert!(cases[0].concerns(&of("ocr")) && !cases[0].concerns(&of("sis")));
+        let other = text.to_string().replace("cases.v1", "cases.v9");
+        assert!(several(&other).is_err());
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::cli::{Failure, usage};
 pub(in crate::cli) struct Flags {
     #[command(flatten)]
     judged: Judged,
-    /// A further file with a case or a list of cases
+    /// A further file with a case or a list of cases, or one that lucius jobs export wrote
     #[arg(long = "case", value_name = "FILE")]
     more: Vec<PathBuf>,
 }
@@ -27,7 +27,7 @@ pub(in crate::cli) struct Flags {
 pub(super) async fn run(flags: Flags, json: bool) -> Result<(), Failure> {
     let candidate = flags.judged.open()?;
     let folder = candidate.folder.root.join(&candidate.folder.manifest.cases);
-    let cases = cases::read(&folder, &flags.more).map_err(usage)?;
+    let mut cases = cases::read(&folder, &flags.more).map_err(usage)?;
     if cases.is_empty() {
         let error = anyhow::anyhow!("no cases: put some into {}", folder.display());
         return Err(usage(error));
@@ -37,6 +37,11 @@ pub(super) async fn run(flags: Flags, json: bool) -> Result<(), Failure> {
         .admit(&sandbox)
         .await
         .map_err(|error| anyhow::anyhow!("no host would take it: {error}"))?;
+    cases.retain(|case| case.concerns(&described));
+    if cases.is_empty() {
+        let plugin = &described.id;
+        return Err(usage(anyhow::anyhow!("no case is of the plugin {plugin}")));
+    }
     let bench = Bench {
         config: Value::Object(candidate.folder.manifest.config.clone()),
         candidate,
@@ -94,7 +99,7 @@ impl Bench {
             .question(&self.described, &self.config)
             .map_err(|error| format!("{error:#}"))?;
         let answered = self.ask(&call).await?;
-        if let Some(difference) = cases::difference(&case.expect, &cases::written(&answered.answer))
+        if let Some(difference) = cases::difference(&case.expect, &answered.answer.to_value())
         {
             return Err(difference);
         }
@@ -118,7 +123,7 @@ impl Bench {
                 }
                 Err(format!(
                     "normalizing the normalized payload changes it: {}",
-                    cases::written(&said)
+                    said.to_value()
                 ))
             }
             (_, Answer::Routed(Route::Dispatch(dispatch))) => {
