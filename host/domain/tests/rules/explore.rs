@@ -18,6 +18,9 @@ use crate::stage::{Play, START, Says, failure, fault, forged, migrate, result_of
 /// How many attempts a job has before it is redriven no more, so that the search ends.
 const ENOUGH_ATTEMPTS: u32 = 4;
 
+/// More states than there are when everything that can be tried again has an end.
+const FEW: usize = 5_000;
+
 /// What an input did to a job.
 pub(crate) struct Taken {
     pub(crate) before: Job,
@@ -57,6 +60,7 @@ pub(crate) fn everything() -> Vec<Taken> {
             if let Ok((_, after)) = &outcome
                 && known.insert(shape(after))
             {
+                assert!(known.len() < FEW, "something can be tried again for ever");
                 open.push_back(after.clone());
             }
             let before = before.clone();
