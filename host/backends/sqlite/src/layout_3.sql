@@ -10,5 +10,5 @@ CREATE TABLE pins (
 ) STRICT, WITHOUT ROWID;
 INSERT OR IGNORE INTO pins (plugin, job)
     SELECT step.value ->> '$.plugin.id', specs.job
-    FROM specs, json_each(specs.spec, '$.steps') AS step
+    FROM specs, json_each(stored_json(specs.spec), '$.steps') AS step
     WHERE step.value ->> '$.plugin.id' IS NOT NULL;

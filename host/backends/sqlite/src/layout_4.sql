@@ -5,9 +5,9 @@ ALTER TABLE jobs ADD COLUMN error_code TEXT;    -- while it is in FAILED_FINAL
 ALTER TABLE jobs ADD COLUMN signature  BLOB;    -- the same
 
 UPDATE jobs SET
-    protocol   = (SELECT spec ->> '$.protocol_id' FROM specs WHERE job = n),
-    ended_at   = progress ->> '$.completed_at',
-    error_code = progress ->> '$.status.failure.code',
+    protocol   = (SELECT stored_json(spec) ->> '$.protocol_id' FROM specs WHERE job = n),
+    ended_at   = stored_json(progress) ->> '$.completed_at',
+    error_code = stored_json(progress) ->> '$.status.failure.code',
     signature  = CASE state WHEN 'FAILED_FINAL'
                  THEN failure_signature(id, progress, (SELECT spec FROM specs WHERE job = n)) END;
 

@@ -11,7 +11,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::schema::{APPLICATION_ID, LAYOUTS, OLDEST_SQLITE, VERSION};
-use crate::upkeep::add_signature_function;
+use crate::upkeep::add_layout_functions;
 
 pub(crate) const FILE: &str = "ledger.db";
 const LOCK: &str = "ledger.lock";
@@ -249,7 +249,7 @@ fn check_beginning(path: &Path) -> Result<(), OpenError> {
 
 /// Adds the layouts after the first `present`, all or none.
 fn apply_layouts(connection: &Connection, present: usize) -> rusqlite::Result<()> {
-    add_signature_function(connection)?;
+    add_layout_functions(connection)?;
     let transaction = connection.unchecked_transaction()?;
     for layout in &LAYOUTS[present..] {
         transaction.execute_batch(layout)?;

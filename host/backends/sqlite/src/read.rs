@@ -279,7 +279,7 @@ mod tests {
     /// How SQLite means to answer, one line a table.
     fn plan(sql: &str, values: Vec<Value>) -> Vec<String> {
         let memory = Connection::open_in_memory().expect("memory is there");
-        crate::upkeep::add_signature_function(&memory).expect("a function is added");
+        crate::upkeep::add_layout_functions(&memory).expect("a function is added");
         let layouts = LAYOUTS.concat();
         memory
             .execute_batch(&layouts)

@@ -136,7 +136,7 @@ const SUM: &str = "\n#";
 
 /// What was stored as JSON with a sum; `None` when it is not what was written. SQLite would not notice a bit that has
 /// flipped within a text. A text without a sum is from before there were any.
-fn summed(text: &str) -> Option<&str> {
+pub(crate) fn summed(text: &str) -> Option<&str> {
     let Some((json, sum)) = text.rsplit_once(SUM) else {
         return Some(text);
     };

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::SqliteLedger;
 use crate::read::sql_limit;
-use crate::row::{ReadError, job_id};
+use crate::row::{ReadError, job_id, summed};
 use crate::writer::Request;
 
 #[async_trait]
@@ -125,25 +125,36 @@ pub(crate) fn purge(to: &Connection, purge: Purge) -> rusqlite::Result<usize> {
     Ok(gone.len())
 }
 
-/// Lets a layout compute the signatures of jobs that failed before there were any.
-pub(crate) fn add_signature_function(to: &Connection) -> rusqlite::Result<()> {
+/// Lets a layout read what is stored as JSON with a sum, and compute the signatures of jobs that failed before there
+/// were any. A row that is not what was written gives nothing: whoever reads its job is told, and the ledger opens.
+pub(crate) fn add_layout_functions(to: &Connection) -> rusqlite::Result<()> {
     let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
+    to.create_scalar_function("stored_json", 1, flags, |arguments: &Context<'_>| {
+        stored_json(arguments, 0)
+    })?;
     to.create_scalar_function("failure_signature", 3, flags, signature_of)
 }
 
+fn stored_json(arguments: &Context<'_>, index: usize) -> rusqlite::Result<Option<String>> {
+    let text: Option<String> = arguments.get(index)?;
+    Ok(text.and_then(|text| summed(&text).map(str::to_owned)))
+}
+
 fn signature_of(arguments: &Context<'_>) -> rusqlite::Result<Option<[u8; 8]>> {
-    fn read<T: serde::de::DeserializeOwned>(
-        arguments: &Context<'_>,
-        index: usize,
-    ) -> rusqlite::Result<T> {
-        let text: String = arguments.get(index)?;
-        serde_json::from_str(&text)
-            .map_err(|error| rusqlite::Error::UserFunctionError(Box::new(error)))
-    }
-    let job = Job {
-        id: lucius_domain::id::JobId(Uuid::from_bytes(arguments.get(0)?)),
-        progress: read::<JobProgress>(arguments, 1)?,
-        spec: read::<JobSpec>(arguments, 2)?.into(),
+    let id = lucius_domain::id::JobId(Uuid::from_bytes(arguments.get(0)?));
+    let (progress, spec) = (stored_json(arguments, 1)?, stored_json(arguments, 2)?);
+    let (Some(progress), Some(spec)) = (progress, spec) else {
+        return Ok(None);
     };
-    Ok(Signature::of(&job).map(|signature| signature.id().0))
+    let read = || -> serde_json::Result<Job> {
+        let progress: JobProgress = serde_json::from_str(&progress)?;
+        let spec: JobSpec = serde_json::from_str(&spec)?;
+        Ok(Job {
+            id,
+            progress,
+            spec: spec.into(),
+        })
+    };
+    let signature = read().ok().and_then(|job| Signature::of(&job));
+    Ok(signature.map(|signature| signature.id().0))
 }

@@ -122,7 +122,7 @@ impl Pipeline {
         );
         to.register_with_unit(
             "dispatch_lag",
-            "Time from an attempt's directive in the outbox to its being on the bus",
+            "Time from an attempt's directive in the outbox to its being on record as sent, which an early ACK may do",
             Unit::Seconds,
             self.dispatch_lag.clone(),
         );
@@ -234,9 +234,10 @@ impl Pipeline {
 }
 
 /// Every cause that there is.
-const CAUSES: [&str; 5] = [
+const CAUSES: [&str; 6] = [
     "ack_timeout",
     "lease_expired",
+    "attempt_deadline",
     "bus",
     "plugin_fault",
     "reported",
@@ -247,6 +248,7 @@ fn cause(failure: &Failure) -> &'static str {
     match failure.code.as_str() {
         "ACK_TIMEOUT" => "ack_timeout",
         "LEASE_EXPIRED" => "lease_expired",
+        "ATTEMPT_DEADLINE" => "attempt_deadline",
         "DISPATCH_EXHAUSTED" | "DISPATCH_REFUSED" => "bus",
         lucius_engine::plugins::PLUGIN_FAULT => "plugin_fault",
         _ => "reported",
