@@ -159,6 +159,9 @@ impl<S: Store + 'static> World<S> {
                 pins: Arc::clone(&self.store) as _,
                 generations: Arc::clone(&self.store) as _,
                 records: Arc::new(MemoryRecords::new()),
+                // Nobody looks after anything in these lives.
+                upkeep: Arc::new(MemoryLedger::new()),
+                dead_queues: Arc::clone(&self.bus) as _,
                 bus: Arc::clone(&self.bus) as _,
                 runtime: Arc::new(NoPlugins),
                 source: Arc::new(Plain),
@@ -242,6 +245,7 @@ fn settings() -> Settings {
             lucius_engine::fleet::HostId("host".to_owned()),
             "127.0.0.1:7420".to_owned(),
         ),
+        retention: lucius_engine::retention::Retention::default(),
         publish_concurrency: 4,
         sent_delay: Duration::ZERO,
     }

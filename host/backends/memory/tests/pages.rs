@@ -59,8 +59,8 @@ async fn pages_are_the_list(all: Vec<Made>, wanted: Wanted, page: usize) {
         tenant_id: tenant.map(|it| TENANTS[it].into()),
         request_type: kind.map(|it| TYPES[it].into()),
         state: cancelled.map(|it| if it { "CANCELLED" } else { "QUEUED" }),
-        after: None,
         limit: page,
+        ..Filter::default()
     };
     let mut seen = Vec::new();
     loop {

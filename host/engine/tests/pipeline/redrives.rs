@@ -4,6 +4,7 @@ use lucius_domain::id::JobId;
 use lucius_domain::routing::Lane;
 use lucius_domain::signature::Signature;
 use lucius_engine::redrive::{Error, Order, PluginChoice, Redrive, Selection, State, Target};
+use lucius_engine::registry::Options;
 use lucius_ports::bus::Subscription as _;
 use lucius_ports::plugin::Call;
 use serde_json::json;
@@ -233,8 +234,12 @@ async fn a_mended_plugin_decides_when_the_latest_is_asked_for() {
         plugin_entry(&stage.source, "sis")
     ]);
     stage.source.set_manifest(Some(&mended));
-    let live = stage.engine.reload().await.expect("the ledger answers");
-    let generation = live.expect("the registry is good").generation;
+    let live = stage
+        .engine
+        .reload(Options::default())
+        .await
+        .expect("the ledger answers");
+    let generation = live.expect("the registry is good").live.generation;
     stage.runtime.script(move |_, call| match call {
         Call::Route { context } if context.config["from"] == "registry" => {
             Some(Err(crate::doubles::trap()))
@@ -271,7 +276,11 @@ async fn a_job_that_does_not_fit_the_latest_registry_stays_and_says_why() {
     let mut other = manifest();
     other["protocols"] = json!([other["protocols"][2]]);
     publish_registry(&stage.source, &other);
-    let live = stage.engine.reload().await.expect("the ledger answers");
+    let live = stage
+        .engine
+        .reload(Options::default())
+        .await
+        .expect("the ledger answers");
     live.expect("the registry is good");
     let latest = Order {
         version: PluginChoice::Latest,

@@ -91,7 +91,7 @@ pub(super) async fn export(client: &Client, flags: Export, json: bool) -> anyhow
 
 pub(super) async fn migrate(client: &Client, flags: Migrate, json: bool) -> anyhow::Result<()> {
     let Migrate { job, to, force } = flags;
-    let path = format!("/v1/jobs/{}:migrate", super::jobs::segment(&job));
+    let path = format!("/v1/jobs/{}:migrate", super::client::segment(&job));
     let body = json!({ "to": to, "force": force });
     let moved = client.post(&path, Some(&body)).await?;
     if json {
@@ -117,7 +117,7 @@ pub(super) async fn migrate(client: &Client, flags: Migrate, json: bool) -> anyh
 }
 
 async fn decisions(client: &Client, job: &str) -> anyhow::Result<Value> {
-    let path = format!("/v1/jobs/{}/decisions", super::jobs::segment(job));
+    let path = format!("/v1/jobs/{}/decisions", super::client::segment(job));
     client.get(&path).await
 }
 

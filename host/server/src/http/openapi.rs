@@ -16,8 +16,8 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use super::access::Needs;
 use super::routes::{self, Route};
 use super::{
-    audit, callbacks, commands, console, dead_letters, decisions, events, health, hosts, jobs, keys,
-    metrics, redrives, registry, views,
+    audit, callbacks, commands, console, dead_letters, decisions, events, health, hosts, jobs,
+    keys, metrics, redrives, registry, views,
 };
 
 /// Contracts under the names that the handlers refer to.

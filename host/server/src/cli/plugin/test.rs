@@ -99,8 +99,7 @@ impl Bench {
             .question(&self.described, &self.config)
             .map_err(|error| format!("{error:#}"))?;
         let answered = self.ask(&call).await?;
-        if let Some(difference) = cases::difference(&case.expect, &answered.answer.to_value())
-        {
+        if let Some(difference) = cases::difference(&case.expect, &answered.answer.to_value()) {
             return Err(difference);
         }
         if self.ask(&call).await? != answered {
