@@ -12,11 +12,11 @@ export async function audit(place) {
   }
   const columns = [
     ["when", (entry) => time(entry.at)],
-    ["who", (entry) => entry.actor ?? entry.who ?? "–"],
-    ["what", (entry) => entry.action ?? entry.what ?? "–"],
-    ["on", (entry) => h("span", { class: "mono" }, entry.target ?? "")],
+    ["who", (entry) => entry.who],
+    ["what", (entry) => entry.action],
+    ["on", (entry) => h("span", { class: "mono" }, entry.target)],
     ["outcome", (entry) => entry.outcome ?? ""],
-    ["why", (entry) => entry.reason ?? entry.why ?? ""],
+    ["why", (entry) => entry.reason ?? ""],
   ];
-  place.replaceChildren(heading, table("Audit", columns, found.entries ?? found.audit ?? [], "Nothing was done yet."));
+  place.replaceChildren(heading, table("Audit", columns, found.entries, "Nothing was done yet."));
 }

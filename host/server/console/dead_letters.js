@@ -39,7 +39,7 @@ function groupTable(groups, refresh) {
     ["last", (group) => time(group.last_at)],
     ["samples", (group) => h("span", {}, group.samples.slice(0, 3).map(({ jobId }) =>
       h("div", {}, h("a", { class: "mono", href: `#/jobs/${jobId}` }, jobId))))],
-    ["", (group) => h("button", { type: "button", onclick: again(group) }, "Redrive all")],
+    ["action", (group) => h("button", { type: "button", onclick: again(group) }, "Redrive all")],
   ];
   return table("Jobs that failed for good", columns, groups, "No job has failed for good.");
 }
@@ -72,7 +72,7 @@ function redriveTable(redrives, refresh) {
     ["by", (it) => it.requested_by],
     ["why", (it) => it.reason ?? ""],
     ["begun", (it) => time(it.created_at)],
-    ["", (it) => (isRunning(it) ? h("button", { type: "button", onclick: stop(it) }, "Stop") : "")],
+    ["action", (it) => (isRunning(it) ? h("button", { type: "button", onclick: stop(it) }, "Stop") : "")],
   ];
   return table("Redrives", columns, redrives, "None was begun.");
 }

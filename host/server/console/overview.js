@@ -1,4 +1,4 @@
-// How the host is doing now: throughput, latency, lanes, gates, sweepers, hosts, and what is wrong.
+// How the host is doing now: throughput, latency, lanes, sweepers, hosts, and what is wrong.
 
 import { find, get, text } from "./api.js";
 import { h, table, number, span, time } from "./dom.js";
@@ -12,8 +12,8 @@ const KEPT = 150;
 export async function overview(place, _, signal) {
   const history = [];
   await repeat(EVERY_MS, signal, async () => {
-    const [metrics, ready, registry, gates, hosts, letters] = await Promise.all([
-      text("/metrics"), readiness(), get("/v1/registry"), find("/v1/gates"), find("/v1/hosts"), find("/v1/dead-letters"),
+    const [metrics, ready, registry, hosts, letters] = await Promise.all([
+      text("/metrics"), readiness(), get("/v1/registry"), find("/v1/hosts"), find("/v1/dead-letters"),
     ]);
     if (signal.aborted) return;
     history.push({ at: Date.now(), families: parse(metrics) });
@@ -27,7 +27,6 @@ export async function overview(place, _, signal) {
       h("h2", {}, "Work"),
       h("div", { class: "grid wide" }, throughput(history), latency(history), lanes(now), modes(history)),
       ...sweepers(now),
-      ...gateTable(gates),
       ...hostTable(hosts),
     );
   });
@@ -127,28 +126,14 @@ function sweepers(now) {
   return [h("h2", {}, "Sweepers"), table("Sweepers", columns, last, "")];
 }
 
-function gateTable(gates) {
-  const rows = gates?.gates ?? [];
-  if (rows.length === 0) return [];
-  const columns = [
-    ["gate", (gate) => gate.gate],
-    ["in use", (gate) => number(gate.used), true],
-    ["limit", (gate) => number(gate.limit), true],
-    ["refusals", (gate) => number(gate.refused ?? 0), true],
-    ["state", (gate) => (gate.limit > 0 && gate.used >= gate.limit
-      ? h("span", { class: "pill bad" }, "closed") : h("span", { class: "pill good" }, "open"))],
-  ];
-  return [h("h2", {}, "Gates"), table("Gates", columns, rows, "")];
-}
-
 function hostTable(hosts) {
   const rows = hosts?.hosts ?? [];
   if (rows.length === 0) return [];
   const columns = [
-    ["host", (host) => h("span", { class: "mono" }, host.id ?? host.host_id ?? "?")],
-    ["generation", (host) => host.generation ?? host.registry_generation ?? "–", true],
-    ["lanes", (host) => (host.lanes ?? []).join(", ")],
-    ["seen", (host) => time(host.seen_at ?? host.renewed_at)],
+    ["host", (host) => h("span", { class: "mono" }, host.id)],
+    ["generation", (host) => host.registry_generation, true],
+    ["lanes", (host) => host.lanes.join(", ")],
+    ["seen", (host) => time(host.seen_at)],
   ];
   return [h("h2", {}, "Hosts"), table("Hosts", columns, rows, "")];
 }

@@ -44,7 +44,7 @@ function page(registry, outcome, refresh) {
     ["generation", (it) => it.generation, true],
     ["activated", (it) => time(it.activated_at)],
     ["digest", (it) => h("span", { class: "mono" }, it.digest.slice(0, 12))],
-    ["", (it) => h("button", { type: "button", onclick: back(it.generation) }, `Roll back to ${it.generation}`)],
+    ["action", (it) => h("button", { type: "button", onclick: back(it.generation) }, `Roll back to ${it.generation}`)],
   ];
   const { last_reload: last } = registry;
   return [

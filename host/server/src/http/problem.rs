@@ -148,7 +148,9 @@ impl Problem {
 
     /// The response with its body, which names the request.
     pub(super) fn write(&self, response: Response, request_id: &str) -> Response {
-        let (parts, _) = response.into_parts();
+        let (mut parts, _) = response.into_parts();
+        // A verb's own router has said how long the empty body is that this one replaces.
+        parts.headers.remove(axum::http::header::CONTENT_LENGTH);
         // A struct of text, numbers and JSON always serializes.
         let body = serde_json::to_vec(&self.view(request_id)).unwrap_or_default();
         Response::from_parts(parts, Body::from(body))
