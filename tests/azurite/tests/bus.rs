@@ -1,5 +1,4 @@
-//! The bus through Microsoft's crate keeps the promises of every bus: on the embedded bus over HTTP, and on a real
-//! namespace when `LUCIUS_SERVICEBUS_CONNECTION` names one.
+//! The bus through Microsoft's crate keeps the promises of every bus, tried on the embedded bus over HTTP.
 
 #![allow(
     clippy::unwrap_used,

@@ -2,7 +2,7 @@
 
 use lucius_domain::decide::{Input, MAX_NOTES, Rejection};
 use lucius_domain::event::IgnoreReason;
-use lucius_domain::job::{DueKind, Phase};
+use lucius_domain::job::{DueKind, Failure, Phase};
 
 use crate::stage::{Play, Says, note, result_of};
 
@@ -44,6 +44,26 @@ fn an_ack_that_overtakes_the_write_of_sent_counts_and_the_late_write_is_harmless
     assert_eq!(play.bring(play.ack()), ["directive_sent", "acked"]);
     assert_eq!(play.state(), "IN_PROGRESS");
     assert_eq!(play.refused(play.sent()), Rejection::NotWaiting);
+}
+
+/// The key alone is not enough: what is said of another step is not about this attempt.
+#[test]
+fn what_the_bus_says_of_another_step_changes_nothing() {
+    let mut play = dispatching();
+    let (step, key) = (play.step() + 1, play.key());
+    assert_eq!(
+        play.refused(Input::Sent { step, key }),
+        Rejection::NotWaiting
+    );
+    let failure = Failure::new("PUBLISH_FAILED", "the bus is down");
+    let retryable = true;
+    let refused = play.refused(Input::PublishFailed {
+        step,
+        key,
+        failure,
+        retryable,
+    });
+    assert_eq!(refused, Rejection::NotWaiting);
 }
 
 #[test]
