@@ -112,7 +112,8 @@ impl Engine {
             .tenants
             .get(&command.tenant_id)
             .and_then(|tenant| tenant.inflight);
-        let id = self.ports.ids.job_id(spec.created_at);
+        let now = spec.created_at;
+        let id = self.ports.ids.job_id(now);
 
         let mut transition = Transition::create(id, Arc::new(spec), decisions);
         self.answer_first_route(&mut transition).await?;
@@ -120,6 +121,15 @@ impl Engine {
             // A created job always has its first event.
             return Err(Refusal::Contended);
         };
+        if let Some(pause) = self.pauses.refusing(&change.job.spec, now).await? {
+            return Err(Refusal::Paused {
+                target: pause.target.to_string(),
+                reason: pause
+                    .reason
+                    .map(|it| format!(" ({it})"))
+                    .unwrap_or_default(),
+            });
+        }
         let place = self
             .gates
             .take_place(&change.job, idempotency, tenant_limit)?;

@@ -77,10 +77,12 @@ impl Engine {
     /// The ledger did not answer; the next tick tries again.
     pub async fn dispatch_tick(&self, lane: Lane) -> Result<usize, ledger::Error> {
         let now = self.ports.clock.now();
+        // Rows that are held stay first in the outbox; the scan has to see past them.
+        let limit = SCAN_LIMIT + self.pauses.held();
         let jobs = self
             .ports
             .ledger
-            .due(lane, &[DueKind::Dispatch], now, SCAN_LIMIT)
+            .due(lane, &[DueKind::Dispatch], now, limit)
             .await?;
         let tried = jobs.len();
         let mut publishes: FuturesUnordered<_> = jobs
@@ -97,6 +99,10 @@ impl Engine {
 
     /// Publishes what a scan found, and commits what the bus said.
     async fn publish_waiting(&self, id: JobId) -> Result<(), DriveError> {
+        let now = self.ports.clock.now();
+        if self.pauses.is_known_to_hold(id, now).await {
+            return Ok(());
+        }
         let Some(job) = self.ports.ledger.load(id).await? else {
             return Ok(());
         };
@@ -106,9 +112,14 @@ impl Engine {
         }
     }
 
-    /// Publishes the directive of a job's active attempt; nothing when none waits, or somebody else is at it.
+    /// Publishes the directive of a job's active attempt; nothing when none waits, it is paused, or
+    /// somebody else is at it.
     async fn publish(&self, job: &Arc<Job>) -> Option<Published<'_>> {
-        let (step, attempt) = waiting(job, self.ports.clock.now())?;
+        let now = self.ports.clock.now();
+        let (step, attempt) = waiting(job, now)?;
+        if self.pauses.holds(job, now).await {
+            return None;
+        }
         let key = attempt.key;
         let hold = self.outgoing.hold(RowKey {
             job: job.id,

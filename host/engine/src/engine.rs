@@ -21,6 +21,7 @@ use crate::audit::Audit;
 use crate::fleet::Fleet;
 use crate::gates::Gates;
 use crate::gates::fuel::Budgets;
+use crate::gates::pause::Pauses;
 use crate::hints::Hints;
 use crate::outgoing::Outgoing;
 use crate::registry::{Breaker, Registry, StartError};
@@ -65,6 +66,7 @@ pub struct Engine {
     pub(crate) tokens: Tokens,
     keys: Keys,
     audit: Audit,
+    pub(crate) pauses: Pauses,
     pub(crate) gates: Gates,
     pub(crate) budgets: Budgets,
     pub(crate) hints: Hints,
@@ -98,7 +100,12 @@ impl Engine {
         let schemas = Schemas::compile().map_err(OpenError::Build)?;
         let registry = Registry::start(&ports, &schemas, &settings).await?;
         let budgets = Budgets::new(settings.limits.tenant_fuel_per_second);
-        let gates = Gates::new(settings.limits, ports.ledger.counts().await?);
+        let gates = Gates::new(
+            settings.limits,
+            ports.ledger.counts().await?,
+            Arc::clone(&ports.clock),
+        );
+        let pauses = Pauses::new(Arc::clone(&ports.records));
         let tokens = Tokens::new(&settings.token_key);
         let keys = Keys::new(
             Arc::clone(&ports.records),
@@ -117,6 +124,7 @@ impl Engine {
             tokens,
             keys,
             audit,
+            pauses,
             gates,
             budgets,
             hints,
@@ -176,6 +184,11 @@ impl Engine {
     /// Who did what, and why.
     pub fn audit(&self) -> &Audit {
         &self.audit
+    }
+
+    /// What operators have stopped.
+    pub fn pauses(&self) -> &Pauses {
+        &self.pauses
     }
 
     /// The gates.

@@ -121,6 +121,14 @@ pub enum Refusal {
         /// When to try again.
         retry_after: Duration,
     },
+    /// An operator has stopped it.
+    #[error("{target} is paused and takes no new commands{reason}: try again later")]
+    Paused {
+        /// What is paused.
+        target: String,
+        /// Why, if it was said.
+        reason: String,
+    },
     /// A plugin broke down; nothing is known about the command.
     #[error("plugin {plugin} {fault}: try again later, or tell the operator")]
     PluginFault {
@@ -197,6 +205,7 @@ impl Refusal {
             Self::TenantFuelLimit { .. } => "TENANT_FUEL_LIMIT",
             Self::LaneLimit { .. } => "LANE_LIMIT",
             Self::GlobalLimit { .. } => "GLOBAL_LIMIT",
+            Self::Paused { .. } => "PAUSED",
             Self::PluginFault { .. } => "PLUGIN_FAULT",
             Self::LedgerUnavailable(_) => "LEDGER_UNAVAILABLE",
             Self::TooLarge(_) => "TOO_LARGE",
@@ -230,6 +239,7 @@ impl Refusal {
             | Self::TenantFuelLimit { .. }
             | Self::LaneLimit { .. }
             | Self::GlobalLimit { .. }
+            | Self::Paused { .. }
             | Self::PluginFault { .. }
             | Self::LedgerUnavailable(_)
             | Self::TooLarge(_)

@@ -1,20 +1,25 @@
 //! When to say no: what is in flight, and the limits.
 //!
+//! A refusal says when to come again, by how fast places become free; see [`drain`]. What an operator has stopped is
+//! in [`pause`].
+//!
 //! The counts start from the ledger and follow every write of this host. A place is taken before a job is created, so
 //! many at once cannot slip past a limit together; the same command many times at once takes one.
 //!
 //! A write whose answer is lost may have happened or not, and the same is true of one that nobody waited for. Until
 //! somebody looks, the counts stay as they were before it ([`Gates::doubts`]); a sweep looks, so no place is lost.
 
+mod drain;
 pub(crate) mod fuel;
+pub mod pause;
 mod tally;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use lucius_domain::id::JobId;
 use lucius_domain::job::Job;
 use lucius_domain::routing::Mode;
+use lucius_ports::clock::Clock;
 use lucius_ports::ledger::{Counts, Idempotency};
 
 use crate::refusal::Refusal;
@@ -22,13 +27,56 @@ use crate::settings::Limits;
 
 use tally::{Key, Tally};
 
-/// When a refused client may try again. A place becomes free when a job ends, which takes about this long.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
-
 /// The gates of one host.
 pub struct Gates {
-    limits: Limits,
+    clock: Arc<dyn Clock>,
+    limits: Mutex<Limits>,
     tally: Mutex<Tally>,
+}
+
+/// Which limit a gate keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Gate {
+    /// Jobs in flight of a tenant.
+    Tenant,
+    /// Directives in one lane that wait to be published.
+    Lane,
+    /// Jobs in flight in mode BURST.
+    Burst,
+    /// Jobs in flight in all.
+    Global,
+}
+
+impl Gate {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Tenant, Self::Lane, Self::Burst, Self::Global];
+
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tenant => "tenant_inflight",
+            Self::Lane => "outbox_backlog",
+            Self::Burst => "burst_inflight",
+            Self::Global => "global_inflight",
+        }
+    }
+}
+
+/// How a gate stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Standing {
+    /// Which one.
+    pub gate: Gate,
+    /// Whom or what it is about, where there are many: the fullest tenant, the fullest lane.
+    pub fullest: Option<String>,
+    /// Places that are taken.
+    pub used: u64,
+    /// Places that there are.
+    pub limit: u64,
+    /// Commands that it turned away since the host started.
+    pub refused: u64,
+    /// Places that became free, a second, over the last ten to twenty seconds.
+    pub freed_per_second: f64,
 }
 
 /// What is in flight now.
@@ -46,9 +94,31 @@ pub struct Occupancy {
 
 impl Gates {
     /// With what the ledger says is in flight.
-    pub fn new(limits: Limits, counts: Counts) -> Self {
-        let tally = Mutex::new(Tally::new(counts));
-        Self { limits, tally }
+    pub fn new(limits: Limits, counts: Counts, clock: Arc<dyn Clock>) -> Self {
+        let (limits, tally) = (Mutex::new(limits), Mutex::new(Tally::new(counts)));
+        Self {
+            clock,
+            limits,
+            tally,
+        }
+    }
+
+    /// The limits as they are.
+    pub fn limits(&self) -> Limits {
+        *self.limits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Other limits from now on. Who is in stays in.
+    pub fn set_limits(&self, limits: Limits) {
+        *self.limits.lock().unwrap_or_else(PoisonError::into_inner) = limits;
+    }
+
+    /// How each gate stands.
+    pub fn standings(&self) -> Vec<Standing> {
+        let limits = self.limits();
+        let tally = self.lock();
+        let standing = |gate| tally.standing(gate, &limits);
+        Gate::ALL.into_iter().map(standing).collect()
     }
 
     /// Takes a place for a job that is about to be created, or says which limit is reached.
@@ -64,7 +134,7 @@ impl Gates {
         let key = (job.spec.tenant_id.clone(), idempotency.key.clone());
         let mut tally = self.lock();
         if !tally.is_being_created(&key) {
-            self.check(&tally, job, tenant_limit)?;
+            self.check(&mut tally, job, tenant_limit)?;
         }
         tally.reserve(&key, job);
         let job = Arc::clone(job);
@@ -76,11 +146,17 @@ impl Gates {
         })
     }
 
-    fn check(&self, tally: &Tally, job: &Job, tenant_limit: Option<u64>) -> Result<(), Refusal> {
-        let (limits, spec, retry_after) = (self.limits, &job.spec, RETRY_AFTER);
+    fn check(
+        &self,
+        tally: &mut Tally,
+        job: &Job,
+        tenant_limit: Option<u64>,
+    ) -> Result<(), Refusal> {
+        let (limits, spec) = (self.limits(), &job.spec);
         let limit = tenant_limit.unwrap_or(limits.tenant_inflight);
         if tally.of_tenant(&spec.tenant_id) >= limit {
             let tenant = spec.tenant_id.to_string();
+            let retry_after = tally.turn_away(Gate::Tenant, spec);
             return Err(Refusal::TenantLimit {
                 tenant,
                 limit,
@@ -90,22 +166,26 @@ impl Gates {
         let now = tally.occupancy();
         if now.backlog[usize::from(spec.lane.number())] >= limits.outbox_backlog {
             let (lane, limit) = (spec.lane.number(), limits.outbox_backlog);
+            let retry_after = tally.turn_away(Gate::Lane, spec);
             return Err(Refusal::LaneLimit {
                 lane,
                 limit,
                 retry_after,
             });
         }
-        let global = |limit, of_mode| Refusal::GlobalLimit {
-            limit,
-            of_mode,
-            retry_after,
-        };
         if spec.mode.resolved_mode == Mode::Burst && now.burst_jobs >= limits.burst_inflight {
-            return Err(global(limits.burst_inflight, " in mode BURST"));
+            return Err(Refusal::GlobalLimit {
+                limit: limits.burst_inflight,
+                of_mode: " in mode BURST",
+                retry_after: tally.turn_away(Gate::Burst, spec),
+            });
         }
         if now.jobs >= limits.global_inflight {
-            return Err(global(limits.global_inflight, ""));
+            return Err(Refusal::GlobalLimit {
+                limit: limits.global_inflight,
+                of_mode: "",
+                retry_after: tally.turn_away(Gate::Global, spec),
+            });
         }
         Ok(())
     }
@@ -136,7 +216,10 @@ impl Gates {
     }
 
     fn lock(&self) -> MutexGuard<'_, Tally> {
-        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+        let now = self.clock.now();
+        let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
+        tally.set_now(now);
+        tally
     }
 }
 

@@ -6,13 +6,17 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use lucius_domain::id::{JobId, TenantId, Version};
 use lucius_domain::job::{Job, JobSpec, Phase};
 use lucius_domain::routing::Mode;
+use lucius_domain::time::Timestamp;
 use lucius_ports::ledger::{Counts, ModeKey};
 
-use super::Occupancy;
+use super::drain::Drain;
+use super::{Gate, Occupancy, Standing};
+use crate::settings::Limits;
 
 /// What makes a command the same as another: tenant and idempotency key.
 pub(super) type Key = (TenantId, String);
@@ -57,19 +61,31 @@ struct Creating {
 
 #[derive(Default)]
 pub(super) struct Tally {
-    by_tenant: BTreeMap<TenantId, u64>,
+    now: Timestamp,
+    by_tenant: BTreeMap<TenantId, OfTenant>,
     all: u64,
     burst: u64,
     backlog: [u64; 16],
     open: HashMap<JobId, Open>,
     creating: HashMap<Key, Creating>,
+    lanes: [Drain; 16],
+    burst_drain: Drain,
+    global_drain: Drain,
+    refused: [u64; Gate::ALL.len()],
+}
+
+/// What a tenant has in flight. One who has nothing is forgotten, and so is how fast it went.
+#[derive(Default)]
+struct OfTenant {
+    jobs: u64,
+    drain: Drain,
 }
 
 impl Tally {
     pub(super) fn new(counts: Counts) -> Self {
         let mut tally = Self::default();
         for ((tenant, mode), jobs) in counts.in_flight {
-            *tally.by_tenant.entry(tenant).or_default() += jobs;
+            tally.by_tenant.entry(tenant).or_default().jobs += jobs;
             tally.all += jobs;
             if mode == ModeKey::Burst {
                 tally.burst += jobs;
@@ -82,7 +98,72 @@ impl Tally {
     }
 
     pub(super) fn of_tenant(&self, tenant: &TenantId) -> u64 {
-        self.by_tenant.get(tenant).copied().unwrap_or(0)
+        self.by_tenant.get(tenant).map_or(0, |it| it.jobs)
+    }
+
+    /// The time of all that follows.
+    pub(super) fn set_now(&mut self, now: Timestamp) {
+        self.now = now;
+    }
+
+    /// Somebody is turned away at this gate; when to come again.
+    pub(super) fn turn_away(&mut self, gate: Gate, spec: &JobSpec) -> Duration {
+        self.refused[gate as usize] += 1;
+        let drain = match gate {
+            Gate::Tenant => match self.by_tenant.get_mut(&spec.tenant_id) {
+                Some(tenant) => &mut tenant.drain,
+                // A limit of none; names that clients make up are not kept.
+                None => return Drain::default().turn_away(self.now),
+            },
+            Gate::Lane => &mut self.lanes[usize::from(spec.lane.number())],
+            Gate::Burst => &mut self.burst_drain,
+            Gate::Global => &mut self.global_drain,
+        };
+        drain.turn_away(self.now)
+    }
+
+    pub(super) fn standing(&self, gate: Gate, limits: &Limits) -> Standing {
+        let fullest_tenant = self.by_tenant.iter().max_by_key(|(_, it)| it.jobs);
+        let fullest_lane = (0_usize..)
+            .zip(self.backlog)
+            .max_by_key(|(_, waiting)| *waiting)
+            .filter(|(_, waiting)| *waiting > 0);
+        let (fullest, used, limit, drain) = match gate {
+            Gate::Tenant => (
+                fullest_tenant.map(|(tenant, _)| tenant.to_string()),
+                fullest_tenant.map_or(0, |(_, it)| it.jobs),
+                limits.tenant_inflight,
+                fullest_tenant.map(|(_, it)| &it.drain),
+            ),
+            Gate::Lane => (
+                fullest_lane.map(|(lane, _)| lane.to_string()),
+                fullest_lane.map_or(0, |(_, waiting)| waiting),
+                limits.outbox_backlog,
+                fullest_lane.and_then(|(lane, _)| self.lanes.get(lane)),
+            ),
+            Gate::Burst => (
+                None,
+                self.burst,
+                limits.burst_inflight,
+                Some(&self.burst_drain),
+            ),
+            Gate::Global => (
+                None,
+                self.all,
+                limits.global_inflight,
+                Some(&self.global_drain),
+            ),
+        };
+        Standing {
+            gate,
+            fullest,
+            used,
+            limit,
+            refused: self.refused[gate as usize],
+            freed_per_second: drain
+                .and_then(|drain| drain.per_second(self.now))
+                .unwrap_or(0.0),
+        }
     }
 
     pub(super) fn occupancy(&self) -> Occupancy {
@@ -220,7 +301,25 @@ impl Tally {
         let before = std::mem::replace(&mut open.counted, load);
         open.version = version;
         open.doubt = open.doubt.filter(|doubt| *doubt > version);
+        self.drain(&job.spec, before, load);
         self.shift(&job.spec, before, load);
+    }
+
+    /// Measures what a job gave up by moving on. A reservation that is given up is none of that.
+    fn drain(&mut self, spec: &JobSpec, from: Load, to: Load) {
+        let now = self.now;
+        if from.waits && !to.waits {
+            self.lanes[usize::from(spec.lane.number())].freed(now);
+        }
+        if from.in_flight && !to.in_flight {
+            if let Some(tenant) = self.by_tenant.get_mut(&spec.tenant_id) {
+                tenant.drain.freed(now);
+            }
+            if spec.mode.resolved_mode == Mode::Burst {
+                self.burst_drain.freed(now);
+            }
+            self.global_drain.freed(now);
+        }
     }
 
     fn end(&mut self, id: JobId) {
@@ -263,14 +362,17 @@ impl Tally {
         let burst = u64::from(spec.mode.resolved_mode == Mode::Burst);
         match (from.in_flight, to.in_flight) {
             (false, true) => {
-                *self.by_tenant.entry(spec.tenant_id.clone()).or_default() += 1;
+                self.by_tenant
+                    .entry(spec.tenant_id.clone())
+                    .or_default()
+                    .jobs += 1;
                 self.all += 1;
                 self.burst += burst;
             }
             (true, false) => {
-                if let Some(jobs) = self.by_tenant.get_mut(&spec.tenant_id) {
-                    *jobs = jobs.saturating_sub(1);
-                    if *jobs == 0 {
+                if let Some(tenant) = self.by_tenant.get_mut(&spec.tenant_id) {
+                    tenant.jobs = tenant.jobs.saturating_sub(1);
+                    if tenant.jobs == 0 {
                         self.by_tenant.remove(&spec.tenant_id);
                     }
                 }

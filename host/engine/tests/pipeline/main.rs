@@ -11,6 +11,7 @@ mod duplicates;
 mod gates;
 mod journey;
 mod ledger_faults;
+mod pauses;
 mod plugins;
 mod redrives;
 mod registry;

@@ -30,7 +30,9 @@ pub(super) async fn run(flags: Flags, json: bool) -> Result<(), Failure> {
         output::json(&page);
         return Ok(());
     }
-    const COLUMNS: [&str; 6] = ["at", "who", "action", "target", "outcome", "reason"];
+    const COLUMNS: [&str; 7] = [
+        "at", "who", "action", "target", "detail", "outcome", "reason",
+    ];
     let entries = page["entries"].as_array().into_iter().flatten();
     let rows: Vec<Vec<String>> = entries
         .map(|entry| COLUMNS.map(|name| text(entry, name)).to_vec())

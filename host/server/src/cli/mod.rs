@@ -7,6 +7,7 @@ pub(crate) mod client;
 mod dead_letters;
 mod decisions;
 mod doctor;
+mod gates;
 mod jobs;
 mod keys;
 mod output;
@@ -68,6 +69,12 @@ enum Command {
     Redrives(redrives::Flags),
     /// Check a registry, and look after the live one
     Registry(registry::Flags),
+    /// Show why commands are refused or wait
+    Gates(gates::Show),
+    /// Stop a part of the work, or all of it
+    Pause(gates::Pause),
+    /// Let it go on
+    Resume(gates::Resume),
     /// Make, list and end the keys that clients call with
     Keys(keys::Flags),
     /// Show who did what to the host, and why
@@ -96,14 +103,21 @@ struct HostFlags {
     /// The registry folder [default: ./registry]
     #[arg(long)]
     registry: Option<PathBuf>,
+    /// Accept commands and send nothing to workers until "lucius resume everything"
+    #[arg(long)]
+    start_paused: bool,
 }
 
 impl HostFlags {
-    fn load(self) -> Result<Config, Failure> {
-        let mut config = load(self.config)?;
+    fn load(&self) -> Result<Config, Failure> {
+        let mut config = load(self.config.clone())?;
         config.listen = self.listen.unwrap_or(config.listen);
-        config.data_dir = self.data_dir.unwrap_or(config.data_dir);
-        config.registry = self.registry.unwrap_or(config.registry);
+        if let Some(data_dir) = &self.data_dir {
+            config.data_dir.clone_from(data_dir);
+        }
+        if let Some(registry) = &self.registry {
+            config.registry.clone_from(registry);
+        }
         Ok(config)
     }
 }
@@ -153,8 +167,8 @@ pub fn main() -> ExitCode {
     };
     let outcome = runtime.block_on(async {
         match command {
-            Command::Serve(flags) => serve::serve(flags.load()?, json).await,
-            Command::Dev(flags) => serve::dev(flags.load()?, json).await,
+            Command::Serve(flags) => serve::serve(flags, json).await,
+            Command::Dev(flags) => serve::dev(flags, json).await,
             Command::Worker(flags) => worker::run(flags).await,
             Command::Submit(flags) => submit::run(flags, json).await,
             Command::Jobs(flags) => jobs::run(flags, json).await,
@@ -164,6 +178,9 @@ pub fn main() -> ExitCode {
             Command::DeadLetters(flags) => dead_letters::run(flags, json).await,
             Command::Redrives(flags) => redrives::run(flags, json).await,
             Command::Registry(flags) => registry::run(flags, json).await,
+            Command::Gates(flags) => gates::show(flags, json).await,
+            Command::Pause(flags) => gates::pause(flags, json).await,
+            Command::Resume(flags) => gates::resume(flags, json).await,
             Command::Keys(flags) => keys::run(flags, json).await,
             Command::Audit(flags) => audit::run(flags, json).await,
             Command::Azure(flags) => azure::run(flags, json).await,

@@ -3,38 +3,44 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use lucius_engine::Engine;
+use lucius_engine::gates::pause::{Manner, Pause, Target};
+use lucius_ports::clock::Clock as _;
 use serde_json::json;
 use tokio::signal::unix::Signal;
 use tokio_util::sync::CancellationToken;
 
-use super::{Failure, output, start_log, usage};
+use super::{Failure, HostFlags, output, start_log, usage};
 use crate::config::{BusBackend, Config, LedgerBackend};
 use crate::host::Host;
 use crate::http;
 use crate::stores::Stores;
+use crate::system::SystemClock;
 use crate::{storage, workers};
 
 /// How long requests under way may take once the host is told to stop.
 const DRAIN: Duration = Duration::from_secs(20);
 
 /// Runs the host until it is told to stop.
-pub(super) async fn serve(config: Config, json: bool) -> Result<(), Failure> {
+pub(super) async fn serve(flags: HostFlags, json: bool) -> Result<(), Failure> {
+    let config = flags.load()?;
     start_log(&config)?;
-    let host = Host::open(config).await.map_err(usage)?;
+    let host = open(config, &flags).await?;
     let hangups = super::reload::hangups()?;
     summary(&host, &[], json);
-    run(host, hangups, CancellationToken::new()).await
+    run(host, flags, hangups, CancellationToken::new()).await
 }
 
 /// Runs the host and the three platform workers until they are told to stop.
-pub(super) async fn dev(mut config: Config, json: bool) -> Result<(), Failure> {
+pub(super) async fn dev(flags: HostFlags, json: bool) -> Result<(), Failure> {
+    let mut config = flags.load()?;
     start_log(&config)?;
     // A developer's own machine: documents are where the developer is, or in passing.
     for place in [std::env::current_dir()?, std::env::temp_dir()] {
         config.worker.read_roots.push(place.clone());
         config.worker.write_roots.push(place);
     }
-    let host = Host::open(config).await.map_err(usage)?;
+    let host = open(config, &flags).await?;
     let stop = CancellationToken::new();
     let models = workers::models(&host.config);
     let key = host.worker_key()?;
@@ -53,7 +59,7 @@ pub(super) async fn dev(mut config: Config, json: bool) -> Result<(), Failure> {
     }
     let hangups = super::reload::hangups()?;
     summary(&host, &workers::SHIPPED, json);
-    let served = run(host, hangups, stop.clone()).await;
+    let served = run(host, flags, hangups, stop.clone()).await;
     stop.cancel();
     while let Some(ended) = running.join_next().await {
         ended??;
@@ -124,6 +130,43 @@ fn ledger(config: &Config) -> String {
     }
 }
 
+async fn open(config: Config, flags: &HostFlags) -> Result<Host, Failure> {
+    let host = Host::open(config).await.map_err(usage)?;
+    if flags.start_paused {
+        let pause = Pause {
+            target: Target::Everything,
+            manner: Manner::Hold,
+            since: SystemClock.now(),
+            by: "lucius serve --start-paused".to_owned(),
+            reason: None,
+        };
+        host.engine.pauses().pause(pause).await?;
+    }
+    Ok(host)
+}
+
+/// Takes the limits from the settings anew whenever the process is told to (SIGHUP). Settings that are wrong change
+/// nothing.
+async fn follow_limits(flags: HostFlags, engine: Arc<Engine>) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else {
+        tracing::error!("SIGHUP cannot be received: limits change with a restart only");
+        return;
+    };
+    while hangup.recv().await.is_some() {
+        match flags.load() {
+            Ok(config) => {
+                let limits = config.limits.of_engine();
+                engine.gates().set_limits(limits);
+                tracing::info!(?limits, "the limits are those of the settings now");
+            }
+            Err(Failure::Failed(error) | Failure::Usage(error)) => {
+                tracing::error!(%error, "the settings are refused; the limits stay as they are");
+            }
+        }
+    }
+}
+
 fn bus(host: &Host) -> String {
     let name = match host.config.bus.backend {
         BusBackend::Embedded => "embedded",
@@ -133,7 +176,12 @@ fn bus(host: &Host) -> String {
 }
 
 /// Serves until a signal or `stop`, then lets requests under way end.
-async fn run(host: Host, hangups: Signal, stop: CancellationToken) -> Result<(), Failure> {
+async fn run(
+    host: Host,
+    flags: HostFlags,
+    hangups: Signal,
+    stop: CancellationToken,
+) -> Result<(), Failure> {
     let engine = Arc::clone(&host.engine);
     let moving = tokio::spawn(Arc::clone(&engine).run());
     let watch = match host.config.plugins.watch_ms {
@@ -142,6 +190,7 @@ async fn run(host: Host, hangups: Signal, stop: CancellationToken) -> Result<(),
     };
     let reloading = tokio::spawn(super::reload::run(Arc::clone(&engine), hangups, watch));
     let looking_after = tokio::spawn(Arc::clone(&engine).look_after());
+    let following = tokio::spawn(follow_limits(flags, Arc::clone(&engine)));
     let signalled = async {
         tokio::select! {
             () = signal() => {}
@@ -177,6 +226,7 @@ async fn run(host: Host, hangups: Signal, stop: CancellationToken) -> Result<(),
     moving.abort();
     reloading.abort();
     looking_after.abort();
+    following.abort();
     // Its end, also when it is only that it was aborted.
     let _ended = moving.await;
     // Folds the WAL into the file, so that what is left is one file to copy.

@@ -33,7 +33,7 @@ use super::{Shared, body, query, to_the_end};
         (status = 415, description = "UNSUPPORTED_MEDIA_TYPE"),
         (status = 422, description = "INVALID_ENVELOPE, INVALID_PAYLOAD, REF_NOT_ALLOWED, ROUTE_REJECTED"),
         (status = 429, description = "TENANT_LIMIT, LANE_LIMIT, GLOBAL_LIMIT; see Retry-After"),
-        (status = 503, description = "PLUGIN_FAULT, LEDGER_UNAVAILABLE, DRAINING, CONTENDED; see Retry-After"),
+        (status = 503, description = "PAUSED, PLUGIN_FAULT, LEDGER_UNAVAILABLE, DRAINING, CONTENDED; see Retry-After"),
     )
 )]
 pub(super) async fn submit(

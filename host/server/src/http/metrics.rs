@@ -64,6 +64,11 @@ struct ModeLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct GateLabels {
+    gate: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct LaneLabels {
     lane: u8,
 }
@@ -82,6 +87,9 @@ pub struct Metrics {
     requests: Family<RequestLabels, Counter>,
     latencies: Latencies,
     in_flight: Family<ModeLabels, Level>,
+    limits: Family<GateLabels, Level>,
+    held: Level,
+    pauses: Level,
     tenants: Level,
     backlog: Family<LaneLabels, Level>,
     states: Family<StateLabels, Level>,
@@ -120,6 +128,9 @@ impl Metrics {
             requests: Family::default(),
             latencies: Family::new_with_constructor(|| Histogram::new(LATENCIES)),
             in_flight: Family::default(),
+            limits: Family::default(),
+            held: Level::default(),
+            pauses: Level::default(),
             tenants: Level::default(),
             backlog: Family::default(),
             states: Family::default(),
@@ -172,6 +183,17 @@ impl Metrics {
             "Jobs that are not over, by mode",
             metrics.in_flight.clone(),
         );
+        registry.register(
+            "gate_limit",
+            "The limits of the gates",
+            metrics.limits.clone(),
+        );
+        registry.register(
+            "jobs_held",
+            "Jobs whose directive is held by a pause",
+            metrics.held.clone(),
+        );
+        registry.register("pauses", "Pauses in force", metrics.pauses.clone());
         registry.register(
             "tenants_in_flight",
             "Tenants with jobs that are not over",
@@ -297,6 +319,15 @@ impl Metrics {
         for (mode, jobs) in [("DEFAULT", default_jobs), ("BURST", occupancy.burst_jobs)] {
             self.in_flight.get_or_create(&ModeLabels { mode }).set(jobs);
         }
+        for standing in engine.gates().standings() {
+            let gate = standing.gate.as_str();
+            self.limits
+                .get_or_create(&GateLabels { gate })
+                .set(standing.limit);
+        }
+        let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+        self.held.set(count(engine.pauses().held()));
+        self.pauses.set(count(engine.pauses().seen().len()));
         self.tenants
             .set(u64::try_from(occupancy.tenants).unwrap_or(u64::MAX));
         for (lane, pending) in (0..).zip(occupancy.backlog) {

@@ -41,6 +41,7 @@ mod console;
 mod dead_letters;
 mod decisions;
 mod events;
+mod gates;
 mod health;
 mod hosts;
 mod jobs;

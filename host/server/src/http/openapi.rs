@@ -16,8 +16,8 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use super::access::Needs;
 use super::routes::{self, Route};
 use super::{
-    audit, callbacks, commands, console, dead_letters, decisions, events, health, hosts, jobs,
-    keys, metrics, redrives, registry, views,
+    audit, callbacks, commands, console, dead_letters, decisions, events, gates, health, hosts,
+    jobs, keys, metrics, redrives, registry, views,
 };
 
 /// Contracts under the names that the handlers refer to.
@@ -62,6 +62,7 @@ static TEXT: LazyLock<String> = LazyLock::new(|| format!("{:#}\n", document()));
         commands::submit, jobs::list, jobs::show, jobs::cancel, jobs::redrive, jobs::steps, events::events,
         callbacks::ack, callbacks::heartbeat, callbacks::result, registry::show, registry::plan, registry::reload,
         registry::rollback, registry::approve, registry::release, decisions::list, decisions::migrate,
+        gates::show, gates::pauses, gates::pause, gates::resume,
         audit::list, keys::list, keys::create, keys::revoke,
         dead_letters::list, redrives::begin, redrives::list, redrives::show, redrives::cancel,
         hosts::list, console::page, console::part, health::healthz, health::readyz, metrics::show, show,

@@ -22,6 +22,9 @@ use super::views::{DifferenceView, ProblemView};
 /// When to try again where nothing better is known.
 const SOON: Duration = Duration::from_secs(1);
 
+/// When to look whether a pause is over.
+const PAUSED: Duration = Duration::from_secs(30);
+
 /// Why a request was not carried out.
 #[derive(Clone, Debug)]
 pub struct Problem(Arc<Inner>);
@@ -232,6 +235,7 @@ fn answer(refusal: &Refusal) -> (StatusCode, Option<Duration>) {
         | Refusal::GlobalLimit { retry_after, .. } => {
             (StatusCode::TOO_MANY_REQUESTS, Some(*retry_after))
         }
+        Refusal::Paused { .. } => (StatusCode::SERVICE_UNAVAILABLE, Some(PAUSED)),
         Refusal::PluginFault { .. }
         | Refusal::LedgerUnavailable(_)
         | Refusal::Draining
@@ -272,6 +276,7 @@ fn detail(refusal: &Refusal) -> String {
         | Refusal::LaneLimit { .. }
         | Refusal::GlobalLimit { .. }
         | Refusal::TooLarge(_)
+        | Refusal::Paused { .. }
         | Refusal::Draining
         | Refusal::JobNotFound
         | Refusal::JobTerminal(_)

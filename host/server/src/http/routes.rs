@@ -20,8 +20,8 @@ use super::access::{Guard, Needs, guard};
 use super::around::RouteName;
 use super::problem::Problem;
 use super::{
-    Shared, audit, callbacks, commands, console, dead_letters, decisions, events, health, hosts,
-    jobs, keys, metrics, openapi, redrives, registry,
+    Shared, audit, callbacks, commands, console, dead_letters, decisions, events, gates, health,
+    hosts, jobs, keys, metrics, openapi, redrives, registry,
 };
 
 /// One method of one path.
@@ -95,6 +95,10 @@ pub fn table() -> Vec<Route> {
         Route::get("/v1/hosts", monitor, get(hosts::list)),
         Route::get("/console", Needs::Nothing, get(console::page)),
         Route::get("/console/{file}", Needs::Nothing, get(console::part)),
+        Route::get("/v1/gates", monitor, get(gates::show)),
+        Route::get("/v1/pauses", monitor, get(gates::pauses)),
+        Route::post("/v1/pauses", admin, post(gates::pause)),
+        Route::post("/v1/pauses:resume", admin, post(gates::resume)),
         Route::get("/v1/audit", admin, get(audit::list)),
         Route::get("/v1/keys", admin, get(keys::list)),
         Route::post("/v1/keys", admin, post(keys::create)),

@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 mod access;
 mod dead_letters;
 mod event;
+mod gates;
 mod host;
 mod plan;
 mod registry;
@@ -24,6 +25,9 @@ pub use dead_letters::{
     DeadGroupView, DeadLettersView, DeadQueueView, RedriveListView, RedriveView, RefusedView,
 };
 pub use event::{EventListView, EventView};
+pub use gates::{
+    GateView, GatesView, MannerView, PauseListView, PauseView, ResumeView, WantedPauseView,
+};
 pub use host::{HostListView, HostView};
 pub use plan::{
     ActivatedView, ApprovalView, DecisionListView, DecisionView, DifferenceView, MovedView,

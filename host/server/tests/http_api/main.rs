@@ -10,6 +10,7 @@ mod connections;
 mod credentials;
 mod dead_letters;
 mod documents;
+mod gates;
 mod host;
 mod jobs;
 mod operation;
