@@ -81,10 +81,10 @@ mod tests {
         for place in 0..20 {
             drain.freed(start.plus_ms(place));
         }
-        // 20 places in what counts as 20 seconds: one a second.
+        // 20 places in the ten seconds before: two a second.
         let later = start.plus_ms(WINDOW_MS);
-        let told: Vec<u64> = (0..3).map(|_| drain.turn_away(later).as_secs()).collect();
-        assert_eq!(told, [1, 1, 2]);
+        let told: Vec<u128> = (0..4).map(|_| drain.turn_away(later).as_millis()).collect();
+        assert_eq!(told, [1_000, 1_000, 1_500, 2_000]);
     }
 
     #[test]

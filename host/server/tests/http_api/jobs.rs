@@ -84,7 +84,7 @@ async fn steps_show_where_each_stands() {
         "skip_reason": null, "next_attempt_at": null, "outbox_state": "SENT",
     });
     assert_eq!(*ocr, expected);
-    assert!(ocr["lease_expires_at"].is_string());
+    assert!(ocr["lease_expires_at"].is_string() && ocr["attempt_ends_by"].is_string());
     assert_eq!(ocr["plugin"]["digest"].as_str().unwrap().len(), 64);
     assert_eq!(
         (&embedding["state"], &embedding["attempt_no"]),
