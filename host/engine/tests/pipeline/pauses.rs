@@ -9,19 +9,20 @@ use crate::stage::{Stage, THREE, command};
 impl Stage {
     async fn pause(&self, target: &str, manner: Manner) {
         let pause = Pause {
-            target: Target::parse(target).unwrap(),
+            target: Target::parse(target).expect("a target"),
             manner,
             since: self.now(),
             by: "test".to_owned(),
             reason: Some("a broken plugin".to_owned()),
         };
-        self.engine.pauses().pause(pause).await.unwrap();
+        let paused = self.engine.pauses().pause(pause).await;
+        paused.expect("the store answers");
     }
 
     async fn resume(&self, target: &str) -> bool {
-        let target = Target::parse(target).unwrap();
+        let target = Target::parse(target).expect("a target");
         let resumed = self.engine.pauses().resume(&target, self.now()).await;
-        resumed.unwrap()
+        resumed.expect("the store answers")
     }
 }
 
@@ -91,13 +92,13 @@ async fn workers_end_what_they_have_while_everything_is_paused() {
     let id = stage.accepted("acme", THREE, "doc-1").await;
     let directive = stage.next_directive().await;
     stage.pause("everything", Manner::Hold).await;
-    assert!(stage.succeed(&directive).await.unwrap());
+    assert!(stage.succeed(&directive).await.expect("the RESULT counts"));
     stage.dispatch().await;
     assert_eq!(
         stage.step_states(id).await,
         ["SUCCEEDED", "DISPATCHING", "PENDING"]
     );
-    stage.engine.cancel(id).await.unwrap();
+    stage.engine.cancel(id).await.expect("it is not over");
     assert_eq!(stage.state(id).await, "CANCELLED");
     audit_with_gates(&stage).await;
 }
@@ -105,10 +106,11 @@ async fn workers_end_what_they_have_while_everything_is_paused() {
 #[tokio::test]
 async fn a_pause_outlives_the_host_and_reaches_another_within_a_second() {
     let stage = Stage::new().await;
-    let other = stage.world.open(stage.settings.clone()).await.unwrap();
+    let other = stage.world.open(stage.settings.clone()).await;
+    let other = other.expect("another host");
     let id = other.accepted("acme", "OCR", "doc-1").await;
     stage.pause("tenant:acme", Manner::Hold).await;
-    other.later(i64::try_from(FRESH_MS).unwrap());
+    other.later(i64::try_from(FRESH_MS).expect("a second fits"));
     other.dispatch().await;
     assert_eq!(other.state(id).await, "QUEUED");
     assert!(stage.bus.accepted().is_empty());
@@ -136,7 +138,7 @@ async fn held_rows_do_not_hide_others_from_the_scan() {
     let same_lane = (0..)
         .map(|number| format!("other-{number}"))
         .find(|tenant| lucius_domain::routing::Lane::of(tenant) == lane)
-        .unwrap();
+        .expect("there are many names");
     stage.later(1);
     let id = stage.accepted(&same_lane, "OCR", "doc").await;
     stage.dispatch().await;
