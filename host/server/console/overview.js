@@ -1,4 +1,4 @@
-// How the host is doing now: throughput, latency, lanes, sweepers, hosts, and what is wrong.
+// How the host is doing now: throughput, latency, lanes, sweepers, gates, hosts, and what is wrong.
 
 import { find, get, text } from "./api.js";
 import { h, table, number, span, time } from "./dom.js";
@@ -12,8 +12,8 @@ const KEPT = 150;
 export async function overview(place, _, signal) {
   const history = [];
   await repeat(EVERY_MS, signal, async () => {
-    const [metrics, ready, registry, hosts, letters] = await Promise.all([
-      text("/metrics"), readiness(), get("/v1/registry"), find("/v1/hosts"), find("/v1/dead-letters"),
+    const [metrics, ready, registry, gates, hosts, letters] = await Promise.all([
+      text("/metrics"), readiness(), get("/v1/registry"), find("/v1/gates"), find("/v1/hosts"), find("/v1/dead-letters"),
     ]);
     if (signal.aborted) return;
     history.push({ at: Date.now(), families: parse(metrics) });
@@ -21,12 +21,13 @@ export async function overview(place, _, signal) {
     const now = history.at(-1).families;
     place.replaceChildren(
       h("h1", {}, "Overview"),
-      alerts(ready, registry, letters, now),
+      alerts(ready, registry, gates, letters, now),
       h("h2", {}, "Now"),
       h("div", { class: "grid" }, figures(history, registry)),
       h("h2", {}, "Work"),
       h("div", { class: "grid wide" }, throughput(history), latency(history), lanes(now), modes(history)),
       ...sweepers(now),
+      ...gateTable(gates),
       ...hostTable(hosts),
     );
   });
@@ -37,7 +38,7 @@ async function readiness() {
   return { ok: answer.ok, ...(await answer.json()) };
 }
 
-function alerts(ready, registry, letters, now) {
+function alerts(ready, registry, gates, letters, now) {
   const said = [];
   for (const [part, status] of Object.entries(ready.checks ?? {})) {
     if (status !== "ok") said.push(["bad", `${part}: ${status}`]);
@@ -48,6 +49,9 @@ function alerts(ready, registry, letters, now) {
   }
   for (const { id, version, state } of registry.plugins) {
     if (state !== "active") said.push(["warn", `plugin ${id}@${version} is ${state}`]);
+  }
+  for (const { target, manner, reason } of gates?.pauses ?? []) {
+    said.push(["warn", `paused: ${target} (${manner})${reason ? `: ${reason}` : ""}`]);
   }
   const groups = letters?.groups ?? [];
   const dead = groups.reduce((total, group) => total + (group.count ?? 0), 0);
@@ -124,6 +128,20 @@ function sweepers(now) {
     ["jobs moved", ({ labels }) => number(moved(labels.sweeper) || 0), true],
   ];
   return [h("h2", {}, "Sweepers"), table("Sweepers", columns, last, "")];
+}
+
+function gateTable(gates) {
+  if (!gates) return [];
+  const isClosed = ({ used, limit }) => used >= limit;
+  const columns = [
+    ["gate", (gate) => (gate.fullest ? `${gate.gate} (fullest: ${gate.fullest})` : gate.gate)],
+    ["in use", (gate) => number(gate.used), true],
+    ["limit", (gate) => number(gate.limit), true],
+    ["freed a second", (gate) => number(gate.freed_per_second), true],
+    ["refused", (gate) => number(gate.refused), true],
+    ["state", (gate) => h("span", { class: `pill ${isClosed(gate) ? "bad" : "good"}` }, isClosed(gate) ? "closed" : "open")],
+  ];
+  return [h("h2", {}, "Gates"), table("Gates", columns, gates.gates, "")];
 }
 
 function hostTable(hosts) {
