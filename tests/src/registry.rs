@@ -109,6 +109,45 @@ impl Copied {
         self.write()
     }
 
+    /// Keeps one plugin and the protocols that need no other, and writes the manifest; a host starts sooner with it.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn only(&mut self, id: &str) -> anyhow::Result<()> {
+        let own = format!("{id}@");
+        let decided_by_it = |step: &Value| {
+            step["plugin"]
+                .as_str()
+                .is_some_and(|it| it.starts_with(&own))
+        };
+        if let Some(plugins) = self.manifest["plugins"].as_array_mut() {
+            plugins.retain(|plugin| plugin["id"] == id);
+        }
+        if let Some(protocols) = self.manifest["protocols"].as_array_mut() {
+            protocols.retain(|it| {
+                it["steps"]
+                    .as_array()
+                    .is_some_and(|steps| steps.iter().all(decided_by_it))
+            });
+        }
+        self.write()
+    }
+
+    /// A component that decides as the plugin's does and is another one for each note, and writes the manifest; its
+    /// digest.
+    ///
+    /// # Errors
+    /// A file cannot be read or written.
+    pub fn release(&mut self, id: &str, note: &str) -> anyhow::Result<String> {
+        let mut bytes = fs::read(self.component(id))?;
+        bytes.extend(section(note)?);
+        self.replace(id, &bytes)?;
+        Ok(self.plugin(id)["sha256"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned())
+    }
+
     /// The entry of a plugin.
     ///
     /// # Panics
@@ -134,4 +173,13 @@ impl Copied {
         }
         self.write()
     }
+}
+
+/// A custom section of WebAssembly, which means nothing to a host.
+fn section(note: &str) -> anyhow::Result<Vec<u8>> {
+    let length = u8::try_from(note.len())?;
+    anyhow::ensure!(length < 0x7f, "one byte has to do for each length");
+    let mut section = vec![0, length + 1, length];
+    section.extend_from_slice(note.as_bytes());
+    Ok(section)
 }

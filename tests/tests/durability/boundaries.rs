@@ -17,10 +17,10 @@ fn all() -> bool {
 }
 
 /// A place to die: so many operations from the start, before, in or after it.
-type Place = (u64, Moment);
+pub(crate) type Place = (u64, Moment);
 
 /// Every sync from both sides and the write before it cut in half; or everything.
-fn places(operations: &[Operation]) -> Vec<Place> {
+pub(crate) fn places(operations: &[Operation]) -> Vec<Place> {
     let mut places = Vec::new();
     for (offset, operation) in (1..).zip(operations) {
         let next_is_sync = operations

@@ -11,4 +11,5 @@ mod load;
 mod one_job;
 mod power;
 mod promises;
+mod reload;
 mod room;

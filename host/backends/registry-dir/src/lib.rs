@@ -18,6 +18,9 @@ const MANIFEST_LIMIT: u64 = 4 << 20;
 /// The largest component or schema, in bytes. Components of interpreted languages have 12 to 18 MB.
 const FILE_LIMIT: u64 = 32 << 20;
 
+/// What the name of a file ends with that is still being written.
+const UNFINISHED: &str = ".part";
+
 /// A registry folder, and the folder that keeps what was activated.
 #[derive(Clone, Debug)]
 pub struct RegistryDir {
@@ -110,9 +113,10 @@ impl Source for RegistryDir {
             };
             let names = entries.map(|entry| Ok(entry?.file_name()));
             let names = names.collect::<Result<Vec<_>, _>>().map_err(failed)?;
-            let kept = names
-                .iter()
-                .filter_map(|name| Digest::parse(name.to_str()?));
+            let kept = names.iter().filter_map(|name| {
+                let name = name.to_str()?;
+                Digest::parse(name.strip_suffix(UNFINISHED).unwrap_or(name))
+            });
             Ok(kept.collect())
         })
         .await
@@ -120,12 +124,7 @@ impl Source for RegistryDir {
 
     async fn forget(&self, digest: Digest) -> Result<(), Error> {
         let path = self.kept_path(digest);
-        blocking(move || match std::fs::remove_file(&path) {
-            Ok(()) => Ok(()),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(Error::Unreadable(format!("{}: {error}", path.display()))),
-        })
-        .await
+        blocking(move || remove(&unfinished(&path)).and_then(|()| remove(&path))).await
     }
 }
 
@@ -149,11 +148,27 @@ fn read(path: &Path, name: &str, limit: u64) -> Result<Vec<u8>, Error> {
     Ok(bytes)
 }
 
+/// Where a file is written until it is whole. Who is killed over it leaves it there; it counts as kept, so that it is
+/// dropped with what nobody needs.
+fn unfinished(path: &Path) -> PathBuf {
+    let mut path = path.as_os_str().to_owned();
+    path.push(UNFINISHED);
+    path.into()
+}
+
+fn remove(path: &Path) -> Result<(), Error> {
+    match std::fs::remove_file(path) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(Error::Unreadable(format!("{}: {error}", path.display()))),
+    }
+}
+
 /// Writes beside the place, syncs, and renames, so that a file under its name is always whole.
 fn write_whole(folder: &Path, path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     use std::io::Write as _;
     std::fs::create_dir_all(folder)?;
-    let unfinished = path.with_extension("part");
+    let unfinished = unfinished(path);
     let mut file = std::fs::File::create(&unfinished)?;
     file.write_all(bytes)?;
     file.sync_all()?;
@@ -261,5 +276,18 @@ mod tests {
         }
         assert_eq!(source.all_kept().await, Ok(vec![digests[1]]));
         assert!(source.kept(digests[0]).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn what_was_half_written_when_the_host_died_is_dropped_too() {
+        let (folder, source) = registry();
+        let digest = Digest::of(b"bytes");
+        let half = folder.path().join(format!("kept/{digest}.part"));
+        std::fs::create_dir(folder.path().join("kept")).expect("a folder");
+        std::fs::write(&half, b"by").expect("a file");
+        assert!(source.kept(digest).await.is_err());
+        assert_eq!(source.all_kept().await, Ok(vec![digest]));
+        assert_eq!(source.forget(digest).await, Ok(()));
+        assert!(!half.exists());
     }
 }
