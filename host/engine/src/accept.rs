@@ -42,6 +42,10 @@ impl Engine {
             return Err(Refusal::Draining);
         }
         let command = self.read_command(body)?;
+        if let Some(asked) = command.mode {
+            // Refused before the look-up of what was accepted: no setting ever made this command valid.
+            routing_key(asked, command.tenant_id.as_str(), command.doc_id.as_deref())?;
+        }
         let digest = canonical::command_digest(&command);
         let idempotency = Idempotency::key_of(command.idempotency_key.as_deref(), digest);
         let tenant = command.tenant_id.clone();

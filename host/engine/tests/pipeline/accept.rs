@@ -121,6 +121,16 @@ async fn what_is_wrong_with_a_command_has_its_own_code() {
 }
 
 #[tokio::test]
+async fn burst_without_a_document_is_refused_even_if_the_command_is_known_in_another_mode() {
+    let stage = Stage::new().await;
+    let mut command = with("doc_id", Value::Null);
+    command.as_object_mut().unwrap().remove("doc_id");
+    stage.engine.accept(command.clone()).await.unwrap();
+    command["mode"] = json!("BURST");
+    assert_eq!(refused(&stage, command).await.code(), "DOC_ID_REQUIRED");
+}
+
+#[tokio::test]
 async fn all_violations_of_all_steps_are_reported_at_once() {
     let stage = Stage::new().await;
     stage.runtime.script(|plugin, call| match call {
