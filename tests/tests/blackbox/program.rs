@@ -270,6 +270,7 @@ async fn being_asked_in_the_wrong_way_is_exit_2() -> anyhow::Result<()> {
         &["submit"],
         &["submit", "no-such-file.json"],
         &["submit", "--request-type", "OCR"],
+        &["submit", "--request-type", "OCR", "--input", "no-such.pdf"],
         &["jobs"],
         &["jobs", "show"],
         &["serve", "--listen", "nowhere"],

@@ -119,7 +119,7 @@ fn command(flags: &Flags) -> anyhow::Result<Value> {
     let mut command = json!({
         "tenant_id": flags.tenant,
         "request_type": flags.request_type,
-        "input_ref": as_uri(flags.input.as_deref().unwrap_or_default())?,
+        "input_ref": document(flags.input.as_deref().unwrap_or_default())?,
         "output_ref": as_uri(&flags.output)?,
         "payload": payload,
         "schema_version": "v1",
@@ -137,11 +137,21 @@ fn command(flags: &Flags) -> anyhow::Result<Value> {
     Ok(command)
 }
 
-/// A URI as it is; a path as a `file` URI.
-fn as_uri(place: &str) -> anyhow::Result<String> {
+/// The document's URI. A path is looked at, since a job with a mistyped one could only fail, and later.
+fn document(place: &str) -> anyhow::Result<String> {
     if place.is_empty() {
         bail!("give a document with --input");
     }
+    if !place.contains("://") && !Path::new(place).exists() {
+        bail!(
+            "there is no document at {place}: name one on this machine, or a URI if it lies elsewhere"
+        );
+    }
+    as_uri(place)
+}
+
+/// A URI as it is; a path as a `file` URI.
+fn as_uri(place: &str) -> anyhow::Result<String> {
     if place.contains("://") {
         return Ok(place.to_owned());
     }
