@@ -10,10 +10,11 @@ use std::time::Instant;
 
 use tempfile::TempDir;
 
+use crate::azure::{Cloud, Kind};
 use crate::client::Client;
 use crate::disk::Disk;
 use crate::worker::Worker;
-use crate::{azurite, places, wait};
+use crate::{places, wait};
 
 /// What a host is started with; the same again after it was killed.
 #[derive(Clone, Debug)]
@@ -22,6 +23,18 @@ pub struct Setup {
     registry: PathBuf,
     settings: Vec<(String, String)>,
     disk: Option<Arc<Disk>>,
+    place: Place,
+}
+
+/// Where the ledger and the bus are.
+#[derive(Clone, Debug)]
+enum Place {
+    /// Where the surroundings say.
+    AsAsked,
+    /// In the data directory, since the test is about that.
+    Here,
+    /// Where other hosts have theirs too.
+    In(Cloud),
 }
 
 impl Setup {
@@ -32,6 +45,7 @@ impl Setup {
             registry: places::registry(),
             settings: Vec::new(),
             disk: None,
+            place: Place::AsAsked,
         }
     }
 
@@ -64,6 +78,20 @@ impl Setup {
     #[must_use]
     pub fn disk(mut self, disk: &Arc<Disk>) -> Self {
         self.disk = Some(Arc::clone(disk));
+        self.here()
+    }
+
+    /// Keeps ledger and bus in the data directory whatever the surroundings ask for: the test is about those files.
+    #[must_use]
+    pub fn here(mut self) -> Self {
+        self.place = Place::Here;
+        self
+    }
+
+    /// Shares ledger and bus with other hosts.
+    #[must_use]
+    pub fn sharing(mut self, cloud: &Cloud) -> Self {
+        self.place = Place::In(cloud.clone());
         self
     }
 
@@ -79,7 +107,16 @@ impl Setup {
     /// # Panics
     /// It does not become ready.
     pub async fn start(mut self) -> Host {
-        self.settings.extend(azurite::settings().await);
+        let cloud = match (&self.place, Kind::asked()) {
+            (Place::Here, _) | (Place::AsAsked, None) => None,
+            (Place::In(cloud), _) => Some(cloud.clone()),
+            // A namespace is a host in its turn.
+            (Place::AsAsked, Some(kind)) => Some(Box::pin(Cloud::new(kind, &self.settings)).await),
+        };
+        let namespace = cloud.and_then(|cloud| {
+            self.settings.extend(cloud.settings);
+            cloud.namespace
+        });
         let folder = TempDir::new().unwrap_or_else(|error| panic!("no temporary folder: {error}"));
         let process = Process::start(&self, folder.path(), "127.0.0.1:0").await;
         let process = process.unwrap_or_else(|why| panic!("the host does not start: {why}"));
@@ -87,6 +124,7 @@ impl Setup {
             process,
             setup: self,
             folder,
+            namespace,
         }
     }
 
@@ -120,12 +158,25 @@ pub struct Host {
     process: Process,
     setup: Setup,
     folder: TempDir,
+    namespace: Option<Arc<Host>>,
 }
 
 impl Host {
     /// The base URL.
     pub fn url(&self) -> &str {
         &self.process.url
+    }
+
+    /// The base URL of the host that serves its bus: itself, or the process that stands in for a namespace.
+    pub fn namespace(&self) -> &str {
+        self.namespace
+            .as_ref()
+            .map_or(self.url(), |host| host.url())
+    }
+
+    /// The URL of its bus.
+    pub fn bus_url(&self) -> String {
+        format!("{}/bus", self.namespace())
     }
 
     /// The folder that it runs in; its data is below.
@@ -145,7 +196,7 @@ impl Host {
 
     /// A worker of a service.
     pub fn worker(&self, service: &str) -> Worker {
-        Worker::new(&self.client(), service)
+        Worker::new(&self.client(), service).on(self.namespace())
     }
 
     /// All it has printed and logged, over all its starts.
@@ -205,6 +256,16 @@ impl Host {
     /// SIGTERM, without waiting for what it does.
     pub fn ask_to_end(&self) {
         signal("-TERM", self.process.child.id());
+    }
+
+    /// SIGSTOP: it does nothing, and does not know that time goes by.
+    pub fn freeze(&self) {
+        signal("-STOP", self.process.child.id());
+    }
+
+    /// SIGCONT: it goes on where it was.
+    pub fn wake(&self) {
+        signal("-CONT", self.process.child.id());
     }
 
     /// SIGKILL, then a start on the same data.

@@ -6,7 +6,8 @@
 
 pub mod answer;
 pub mod author;
-pub mod azurite;
+pub mod azure;
+pub mod balancer;
 pub mod client;
 pub mod disk;
 pub mod history;

@@ -16,6 +16,8 @@ const LOOK_SECONDS: u32 = 5;
 #[derive(Clone, Debug)]
 pub struct Worker {
     client: Client,
+    /// The base URL of the host that serves the bus.
+    bus: String,
     service: String,
 }
 
@@ -113,8 +115,16 @@ impl Worker {
     pub fn new(client: &Client, service: &str) -> Self {
         Self {
             client: client.clone(),
+            bus: client.base().to_owned(),
             service: service.to_owned(),
         }
+    }
+
+    /// The same on the bus of another host.
+    #[must_use]
+    pub fn on(self, base: &str) -> Self {
+        let bus = base.to_owned();
+        Self { bus, ..self }
     }
 
     /// Looks into one topic and waits there for so many seconds.
@@ -122,7 +132,7 @@ impl Worker {
     /// # Errors
     /// Nobody answers.
     pub async fn try_peek(&self, topic: &str, seconds: u32) -> reqwest::Result<Option<Delivery>> {
-        let (service, base) = (&self.service, self.client.base());
+        let (service, base) = (&self.service, &self.bus);
         let head = format!("{base}/bus/{topic}/subscriptions/{service}/messages/head");
         let request = self
             .client

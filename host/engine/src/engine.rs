@@ -150,7 +150,10 @@ impl Engine {
         let sweep = crate::sweep::run(&self);
         let fleet = crate::fleet::run(&self);
         let tidy = crate::registry::tidy::run(&self);
-        futures_util::future::join4(dispatch, sweep, fleet, tidy).await;
+        let follow = crate::registry::follow::run(&self);
+        let recount = crate::gates::recount::run(&self);
+        let moving = futures_util::future::join4(dispatch, sweep, fleet, tidy);
+        futures_util::future::join3(moving, follow, recount).await;
     }
 
     /// Works on redrives and deletes what ended long ago, until the future is dropped, which is safe at any point. No

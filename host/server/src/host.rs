@@ -9,10 +9,12 @@ use lucius_embedded_bus::EmbeddedBus;
 use lucius_engine::access::keys::Grant;
 use lucius_engine::access::{Scope, Tenants};
 use lucius_engine::fleet::{self, HostId};
+use lucius_engine::registry::SharedSource;
 use lucius_engine::retention::Retention;
 use lucius_engine::{Engine, Ports, Settings};
 use lucius_ports::clock::{Clock as _, Ids as _};
 use lucius_ports::records::Records;
+use lucius_ports::registry::Source;
 use lucius_registry_dir::RegistryDir;
 use lucius_sqlite::SqliteLedger;
 use lucius_wasm::Sandbox;
@@ -27,8 +29,8 @@ use crate::telemetry::observed::Observers;
 
 /// How many directives are published at once; they share the bus's commits.
 const PUBLISH_CONCURRENCY: usize = 64;
-/// How long a host's claim on a lane lasts unless it is renewed, where hosts share a ledger.
-const CLAIM: std::time::Duration = std::time::Duration::from_secs(15);
+/// The shortest claim: several times what the ledger takes to answer.
+const SHORTEST_CLAIM_MS: u64 = 1_000;
 /// A service that waits for work has sent its ACK long before this.
 const SENT_DELAY: std::time::Duration = std::time::Duration::from_millis(25);
 
@@ -145,6 +147,15 @@ impl Host {
         let host_id = HostId(SystemIds.job_id(clock.now()).to_string());
         let observers = Observers::new();
         let is_shared = ledgers.sqlite.is_none();
+        let claim = std::time::Duration::from_millis(config.fleet.claim_ms);
+        let own = Arc::new(RegistryDir::new(
+            &config.registry,
+            data_dir.join("components"),
+        ));
+        let source: Arc<dyn Source> = match is_shared {
+            true => Arc::new(SharedSource::new(own, Arc::clone(&ledgers.records))),
+            false => own,
+        };
         let ports = Ports {
             ledger: observers.ledger(ledgers.ledger),
             pins: ledgers.pins,
@@ -154,10 +165,7 @@ impl Host {
             dead_queues,
             bus: observers.bus(bus),
             runtime: observers.runtime(Arc::new(Sandbox::start(sandbox)?)),
-            source: Arc::new(RegistryDir::new(
-                &config.registry,
-                data_dir.join("components"),
-            )),
+            source,
             clock,
             ids: Arc::new(SystemIds),
         };
@@ -177,7 +185,7 @@ impl Host {
             workspace_ref: file_uri(&data_dir.join("workspace")),
             token_key,
             fleet: fleet::Settings {
-                claim: is_shared.then_some(CLAIM),
+                claim: is_shared.then_some(claim),
                 ..fleet::Settings::alone(host_id, address.to_string())
             },
             retention: Retention {
@@ -272,6 +280,9 @@ pub fn check(config: &Config) -> Result<(), StartError> {
         return setting(
             "timing: sweep_interval_ms, ack_timeout_ms, lease_ms and attempt_deadline_ms must be at least 1",
         );
+    }
+    if config.fleet.claim_ms < SHORTEST_CLAIM_MS {
+        return setting("fleet.claim_ms is too short to be renewed in time: set at least 1000");
     }
     if config.refs.schemes.is_empty() {
         return setting("refs.schemes is empty, so every command would be refused: name a scheme");

@@ -59,6 +59,7 @@ struct State {
     dice: Mutex<u64>,
     next: Mutex<Option<Fault>>,
     faults: AtomicU64,
+    requests: AtomicU64,
 }
 
 impl Proxy {
@@ -77,6 +78,7 @@ impl Proxy {
             dice: Mutex::new(seed),
             next: Mutex::new(None),
             faults: AtomicU64::new(0),
+            requests: AtomicU64::new(0),
         });
         let task = tokio::spawn(accept(listener, Arc::clone(&state)));
         Self { port, state, task }
@@ -121,6 +123,11 @@ impl Proxy {
             .next
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = Some(fault);
+    }
+
+    /// How many requests there were.
+    pub fn requests(&self) -> u64 {
+        self.state.requests.load(Ordering::Relaxed)
     }
 
     /// How many requests went wrong.
@@ -192,6 +199,7 @@ impl State {
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Result<Response<Body>, Cut> {
+        self.requests.fetch_add(1, Ordering::Relaxed);
         let fault = self.fault();
         match fault {
             None | Some(Fault::CutAfter | Fault::HalfAnswer) => {}

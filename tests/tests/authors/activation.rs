@@ -99,7 +99,7 @@ async fn go_live(
         .canonicalize()?
         .display()
         .to_string();
-    let bus = format!("{}/bus", host.url());
+    let bus = host.bus_url();
     let args = [
         "worker",
         "--service",

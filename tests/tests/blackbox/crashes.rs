@@ -134,6 +134,7 @@ const CRASHES: usize = 3;
 /// What clients and workers of the load share.
 struct Load {
     client: Client,
+    worker: Worker,
     accepted: Mutex<Vec<(String, String)>>,
     stop: AtomicBool,
 }
@@ -167,7 +168,7 @@ async fn submit_all(load: Arc<Load>, number: usize) {
 
 /// Does all that comes in one lane, and repeats whatever got no answer.
 async fn work_on(load: Arc<Load>, lane: usize) {
-    let worker = Worker::new(&load.client, "platform-ocr");
+    let worker = &load.worker;
     let topic = format!("global-bus-p{lane}");
     loop {
         let Ok(Some(delivery)) = worker.try_peek(&topic, 1).await else {
@@ -205,6 +206,7 @@ async fn i3_i4_under_load_no_202_is_lost_by_kill_9_and_every_job_ends() {
         .await;
     let load = Arc::new(Load {
         client: host.client(),
+        worker: host.worker("platform-ocr"),
         accepted: Mutex::default(),
         stop: AtomicBool::new(false),
     });

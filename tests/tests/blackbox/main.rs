@@ -3,6 +3,7 @@
 //! One test program for all of it, so that the many short waits of one test are the working time of another. Each
 //! test has a host of its own on a free port, and stops it.
 
+mod azure;
 mod bad_input;
 mod callbacks;
 mod cancelling;

@@ -38,12 +38,18 @@ fn exposed(metrics: &str) -> BTreeSet<String> {
 
 #[tokio::test]
 async fn every_metric_that_a_rule_or_a_panel_names_is_exposed() -> anyhow::Result<()> {
-    let host = Setup::quick().start().await;
+    // A bus beyond this machine is measured by those who run it.
+    let host = Setup::quick().here().start().await;
     let client = host.client();
     let job = client.submit(&order("acme", "OCR")).await;
     host.worker("platform-ocr").succeed("acme").await;
     client.job_over(&job).await;
-    let metrics = client.get("/metrics").await.expect(200).text;
+    let metrics = wait::until("the first sweep", async || {
+        let metrics = client.get("/metrics").await.expect(200).text;
+        let swept = metrics.contains("lucius_sweeper_last_run_timestamp_seconds{");
+        swept.then_some(metrics)
+    })
+    .await;
     let exposed = exposed(&metrics);
     for file in ["alerts.yml", "grafana-dashboard.json"] {
         let path = places::workspace().join("docs/operate").join(file);
@@ -166,6 +172,7 @@ async fn dead_letters_are_found_and_started_again_from_the_command_line() -> any
 #[tokio::test]
 async fn a_backup_made_while_the_host_runs_serves() -> anyhow::Result<()> {
     let mut host = Setup::quick()
+        .here()
         .with("TIMING_ACK_TIMEOUT_MS", 200)
         .start()
         .await;
@@ -222,7 +229,7 @@ fn verdict(findings: &Value, what: &str) -> String {
 
 #[tokio::test]
 async fn the_doctor_finds_nothing_where_nothing_is_wrong_and_names_what_is() -> anyhow::Result<()> {
-    let mut host = Setup::quick().start().await;
+    let mut host = Setup::quick().here().start().await;
     let folder = host.folder().to_owned();
     let data = folder.join("data");
     let registry = places::registry();

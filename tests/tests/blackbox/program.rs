@@ -305,7 +305,7 @@ async fn any_program_is_a_worker_of_a_third_partys_step() -> anyhow::Result<()> 
     let host = Setup::quick().registry(registry.path()).start().await;
     let client = host.client();
     let program = places::fixture("redact.py").display().to_string();
-    let bus = format!("{}/bus", host.url());
+    let bus = host.bus_url();
     let args = [
         "worker",
         "--service",

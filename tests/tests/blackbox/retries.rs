@@ -231,7 +231,7 @@ async fn a_message_that_is_given_back_comes_again_until_it_is_dead() {
             "its lock is gone"
         );
     }
-    let dead = lucius_tests::worker::Worker::new(&client, "platform-ocr/$DeadLetterQueue");
+    let dead = host.worker("platform-ocr/$DeadLetterQueue");
     let delivery = dead.next("poison").await;
     assert_eq!(delivery.text("tenant_id"), "poison");
     assert!(worker.now("poison").await.is_none());

@@ -80,7 +80,7 @@ async fn unknown_routes_and_methods_are_told_as_problems() {
 async fn the_bus_refuses_what_it_does_not_have() {
     let mut host = host_for(1).await;
     let tenant = host.tenant("bystander");
-    let client = host.client();
+    let client = Client::new(host.namespace());
     let post = async |client: &Client, path: &str| client.post_nothing(path).await.status;
     assert_eq!(
         post(

@@ -85,7 +85,7 @@ async fn a_data_directory_that_cannot_be_written_is_named() -> anyhow::Result<()
 #[tokio::test]
 async fn f12_a_second_host_on_the_same_data_is_refused_and_the_first_goes_on() -> anyhow::Result<()>
 {
-    let mut host = Setup::quick().start().await;
+    let mut host = Setup::quick().here().start().await;
     let data = host.folder().join("data").display().to_string();
     let folder = TempDir::new()?;
     let registry = places::registry().display().to_string();

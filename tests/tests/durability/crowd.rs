@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use lucius_tests::client::Client;
 use lucius_tests::history::History;
 use lucius_tests::host::Host;
 use lucius_tests::wait;
@@ -26,16 +27,23 @@ pub(crate) struct Crowd {
 impl Crowd {
     /// Sets visitors to work on a host, under the address that it will keep.
     pub(crate) fn on(host: &Host) -> Self {
+        Self::at(&host.client(), host.namespace())
+    }
+
+    /// Sets visitors to work on the hosts behind an address, whose bus another host serves.
+    pub(crate) fn at(client: &Client, bus: &str) -> Self {
         let (history, stop) = (
             Arc::new(History::default()),
             Arc::new(AtomicBool::new(false)),
         );
         let mut visitors = JoinSet::new();
         for number in 0..VISITORS {
-            let (client, history, stop) = (host.client(), Arc::clone(&history), Arc::clone(&stop));
+            let (client, history, stop) = (client.clone(), Arc::clone(&history), Arc::clone(&stop));
+            let bus = bus.to_owned();
             visitors.spawn(async move {
                 let visitor = Visitor {
                     client,
+                    bus,
                     history: &history,
                 };
                 for round in 0.. {
@@ -67,14 +75,19 @@ impl Crowd {
     }
 
     /// Lets everyone finish the job that is begun, and compares what was said with what is.
-    pub(crate) async fn settle(mut self, host: &Host) {
+    pub(crate) async fn settle(self, host: &Host) {
+        self.settle_with(&host.client()).await;
+    }
+
+    /// The same, as any host says it.
+    pub(crate) async fn settle_with(mut self, client: &Client) {
         self.stop.store(true, Ordering::Relaxed);
         while let Some(ended) = self.visitors.join_next().await {
             if let Err(error) = ended {
                 std::panic::resume_unwind(error.into_panic());
             }
         }
-        let compared = self.history.compare(&host.client()).await;
+        let compared = self.history.compare(client).await;
         assert!(compared.jobs >= VISITORS, "{compared:?}");
     }
 }

@@ -7,6 +7,7 @@
 mod boundaries;
 mod crowd;
 mod damage;
+mod fleet;
 mod load;
 mod one_job;
 mod power;

@@ -28,6 +28,8 @@ pub(crate) fn setup(registry: &TempDir) -> Setup {
 /// Someone for whom the host may be gone at any moment.
 pub(crate) struct Visitor<'a> {
     pub(crate) client: Client,
+    /// The base URL of the host that serves the bus.
+    pub(crate) bus: String,
     pub(crate) history: &'a History,
 }
 
@@ -39,6 +41,7 @@ impl<'a> Visitor<'a> {
     pub(crate) fn of(host: &Host, history: &'a History) -> Self {
         Self {
             client: host.client(),
+            bus: host.namespace().to_owned(),
             history,
         }
     }
@@ -68,7 +71,7 @@ impl<'a> Visitor<'a> {
 
     /// Takes directives of a step until the one of this job is done, or is known to be.
     pub(crate) async fn work(&self, step: &str, key: &str, job: &str) -> Result<(), Gone> {
-        let worker = Worker::new(&self.client, &format!("plain-{step}"));
+        let worker = Worker::new(&self.client, &format!("plain-{step}")).on(&self.bus);
         let topic = lane::topic(&lane::norm(key));
         loop {
             if self.is_done(job, step).await? {

@@ -72,6 +72,11 @@ impl Fleet {
         }
     }
 
+    /// How often a host looks what the others do; never when there are none.
+    pub(crate) fn interval(&self) -> Option<Duration> {
+        Some(self.settings.claim? / TICKS_PER_CLAIM)
+    }
+
     /// Whether the scans and sweeps of a lane are this host's.
     pub(crate) fn holds(&self, lane: Lane, now: Timestamp) -> bool {
         self.settings.claim.is_none() || self.known().holder(lane, now) == Some(&self.settings.id)
@@ -95,14 +100,14 @@ impl Fleet {
 
 /// Keeps the claims of this host, until dropped.
 pub(crate) async fn run(engine: &Arc<Engine>) {
-    let Some(claim) = engine.fleet.settings.claim else {
+    let Some(interval) = engine.fleet.interval() else {
         return;
     };
     loop {
         if let Err(error) = engine.fleet_tick().await {
             tracing::warn!(%error, "the claims on lanes were not renewed; they are tried again");
         }
-        engine.ports.clock.sleep(claim / TICKS_PER_CLAIM).await;
+        engine.ports.clock.sleep(interval).await;
     }
 }
 

@@ -7,11 +7,13 @@
 //! many at once cannot slip past a limit together; the same command many times at once takes one.
 //!
 //! A write whose answer is lost may have happened or not, and the same is true of one that nobody waited for. Until
-//! somebody looks, the counts stay as they were before it ([`Gates::doubts`]); a sweep looks, so no place is lost.
+//! somebody looks, the counts stay as they were before it ([`Gates::doubts`]); a sweep looks, so no place is lost. What
+//! other hosts of the same ledger do is counted from time to time; see [`recount`].
 
 mod drain;
 pub(crate) mod fuel;
 pub mod pause;
+pub(crate) mod recount;
 mod tally;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -213,6 +215,16 @@ impl Gates {
     /// What is in flight now.
     pub fn occupancy(&self) -> Occupancy {
         self.lock().occupancy()
+    }
+
+    /// From now on it is noted what moves, until [`Gates::recounted`].
+    pub(crate) fn begin_recount(&self) {
+        self.lock().begin_recount();
+    }
+
+    /// Corrects the counts by what the ledger held at some moment since [`Gates::begin_recount`].
+    pub(crate) fn recounted(&self, counts: Counts) {
+        self.lock().recounted(counts);
     }
 
     fn lock(&self) -> MutexGuard<'_, Tally> {

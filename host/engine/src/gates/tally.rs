@@ -15,6 +15,7 @@ use lucius_domain::time::Timestamp;
 use lucius_ports::ledger::{Counts, ModeKey};
 
 use super::drain::Drain;
+use super::recount::{Moved, Moves};
 use super::{Gate, Occupancy, Standing};
 use crate::settings::Limits;
 
@@ -72,6 +73,8 @@ pub(super) struct Tally {
     burst_drain: Drain,
     global_drain: Drain,
     refused: [u64; Gate::ALL.len()],
+    /// What has moved since a count of the ledger began.
+    moves: Option<Moves>,
 }
 
 /// What a tenant has in flight. One who has nothing is forgotten, and so is how fast it went.
@@ -352,7 +355,48 @@ impl Tally {
         }
     }
 
+    pub(super) fn begin_recount(&mut self) {
+        let mut moves = Moves::default();
+        // The ledger may or may not have what is reserved.
+        for creating in self.creating.values() {
+            moves.note(&creating.spec, Load::default(), creating.reserved);
+        }
+        self.moves = Some(moves);
+    }
+
+    pub(super) fn recounted(&mut self, counts: Counts) {
+        let Some(moves) = self.moves.take() else {
+            return;
+        };
+        let counted = Self::new(counts);
+        self.all = moves.all.hold(self.all, counted.all);
+        self.burst = moves.burst.hold(self.burst, counted.burst);
+        for ((here, moved), counted) in self
+            .backlog
+            .iter_mut()
+            .zip(moves.backlog)
+            .zip(counted.backlog)
+        {
+            *here = moved.hold(*here, counted);
+        }
+        let moved_of = |tenant: &TenantId| moves.by_tenant.get(tenant).copied().unwrap_or_default();
+        for (tenant, of_tenant) in &mut self.by_tenant {
+            of_tenant.jobs = moved_of(tenant).hold(of_tenant.jobs, counted.of_tenant(tenant));
+        }
+        for (tenant, found) in counted.by_tenant {
+            let jobs = moved_of(&tenant).hold(0, found.jobs);
+            self.by_tenant.entry(tenant).or_insert_with(|| OfTenant {
+                jobs,
+                ..OfTenant::default()
+            });
+        }
+        self.by_tenant.retain(|_, of_tenant| of_tenant.jobs > 0);
+    }
+
     fn shift(&mut self, spec: &JobSpec, from: Load, to: Load) {
+        if let Some(moves) = &mut self.moves {
+            moves.note(spec, from, to);
+        }
         let backlog = &mut self.backlog[usize::from(spec.lane.number())];
         match (from.waits, to.waits) {
             (false, true) => *backlog += 1,
@@ -380,6 +424,27 @@ impl Tally {
                 self.burst = self.burst.saturating_sub(burst);
             }
             (true, true) | (false, false) => {}
+        }
+    }
+}
+
+impl Moves {
+    fn note(&mut self, spec: &JobSpec, from: Load, to: Load) {
+        let step = |moved: &mut Moved, from: bool, to: bool| {
+            moved.up += u64::from(!from && to);
+            moved.down += u64::from(from && !to);
+        };
+        let lane = usize::from(spec.lane.number());
+        step(&mut self.backlog[lane], from.waits, to.waits);
+        let (from, to) = (from.in_flight, to.in_flight);
+        if from == to {
+            return;
+        }
+        step(&mut self.all, from, to);
+        let tenant = self.by_tenant.entry(spec.tenant_id.clone()).or_default();
+        step(tenant, from, to);
+        if spec.mode.resolved_mode == Mode::Burst {
+            step(&mut self.burst, from, to);
         }
     }
 }

@@ -2,7 +2,8 @@
 //! be had.
 //!
 //! A registry that an operator rolled back from stays rolled back over restarts, until a reload asks for it again; so
-//! does one that the breaker replaced.
+//! does one that the breaker replaced. Where hosts share a ledger, only a registry that none of them has had lately is
+//! new; see [`is_older`].
 
 use std::sync::Mutex;
 
@@ -43,7 +44,8 @@ impl Registry {
     ) -> Result<Self, StartError> {
         let workshop = workshop(ports, schemas, settings);
         let now = ports.clock.now();
-        let (snapshot, errors) = match start_with(&workshop, ports, now).await? {
+        let is_shared = settings.fleet.claim.is_some();
+        let (snapshot, errors) = match start_with(&workshop, ports, now, is_shared).await? {
             Ok(snapshot) => (snapshot, Vec::new()),
             Err(errors) => match last_good(&workshop, ports).await? {
                 Some(snapshot) => (snapshot, errors),
@@ -69,11 +71,14 @@ async fn start_with(
     workshop: &Workshop<'_>,
     ports: &Ports,
     now: Timestamp,
+    is_shared: bool,
 ) -> Result<Result<Snapshot, Vec<EntryError>>, ledger::Error> {
     let latest = ports.generations.latest(1).await?.pop();
     if let Some(latest) = &latest
         && let Ok(manifest) = workshop.source.manifest().await
-        && stands_aside(&*ports.generations, latest, Digest::of(manifest.as_bytes())).await?
+        && let registry = Digest::of(manifest.as_bytes())
+        && (stands_aside(&*ports.generations, latest, registry).await?
+            || is_shared && is_older(&*ports.generations, latest, registry).await?)
     {
         return Ok(restore(workshop, latest).await);
     }
@@ -123,6 +128,17 @@ async fn stands_aside(
         before = found;
     }
     Ok(latest.origin != Origin::Source && before.digest == registry)
+}
+
+/// True when the registry is that of an earlier generation. Where hosts share a ledger, a host that starts with files
+/// of before a change, as in the middle of a roll-out, follows the others; to go back, somebody has to ask for it.
+async fn is_older(
+    generations: &dyn Generations,
+    latest: &GenerationRecord,
+    registry: Digest,
+) -> Result<bool, ledger::Error> {
+    let known = generations.latest(KEPT_GENERATIONS).await?;
+    Ok(latest.digest != registry && known.iter().any(|it| it.digest == registry))
 }
 
 fn serials_of(record: &GenerationRecord) -> Vec<(PluginId, u64)> {

@@ -8,6 +8,7 @@ mod callbacks;
 mod dispatch;
 mod doubles;
 mod duplicates;
+mod fleet;
 mod gates;
 mod journey;
 mod ledger_faults;

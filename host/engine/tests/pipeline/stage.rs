@@ -94,7 +94,16 @@ impl World {
     }
 
     pub(crate) async fn open(&self, settings: Settings) -> Result<Stage, OpenError> {
-        let engine = Engine::open(self.ports(), settings.clone()).await?;
+        self.open_on(self.ports(), settings).await
+    }
+
+    /// A host that has some ports of its own.
+    pub(crate) async fn open_on(
+        &self,
+        ports: Ports,
+        settings: Settings,
+    ) -> Result<Stage, OpenError> {
+        let engine = Engine::open(ports, settings.clone()).await?;
         let world = self.clone();
         Ok(Stage {
             world,

@@ -112,7 +112,12 @@ pub(super) async fn run(flags: Flags, json: bool) -> Result<(), Failure> {
             Ok(())
         }
         Command::Status(host) => {
-            let status = Client::new(&host)?.get("/v1/registry").await?;
+            let client = Client::new(&host)?;
+            let mut status = client.get("/v1/registry").await?;
+            // Who may look at the registry may not be allowed to look at the hosts.
+            if let Ok(hosts) = client.get("/v1/hosts").await {
+                status["hosts"] = hosts["hosts"].clone();
+            }
             show(&status, json);
             Ok(())
         }
@@ -220,6 +225,22 @@ async fn check(
     }
 }
 
+/// Who runs what, where hosts share a ledger.
+fn host_row(host: &Value) -> Vec<String> {
+    let lanes = host["lanes"].as_array().map_or(0, Vec::len);
+    let seen = match host["alive"] == true {
+        true => "now".to_owned(),
+        false => format!("{}, silent since", text(host, "seen_at")),
+    };
+    vec![
+        text(host, "id"),
+        text(host, "address"),
+        text(host, "registry_generation"),
+        lanes.to_string(),
+        seen,
+    ]
+}
+
 fn show(status: &Value, json: bool) {
     if json {
         output::json(status);
@@ -248,6 +269,10 @@ fn show(status: &Value, json: bool) {
             text(broken, "reason"),
             text(broken, "digest")
         ));
+    }
+    let hosts: Vec<Vec<String>> = rows(status, "hosts").map(host_row).collect();
+    if hosts.len() > 1 {
+        output::table(&["host", "address", "generation", "lanes", "seen"], &hosts);
     }
     for error in rows(&status["last_reload"], "errors") {
         output::line(format!(

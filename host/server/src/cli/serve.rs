@@ -7,7 +7,7 @@ use lucius_engine::Engine;
 use lucius_engine::gates::pause::{Manner, Pause, Target};
 use lucius_ports::clock::Clock as _;
 use serde_json::json;
-use tokio::signal::unix::Signal;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::{Failure, HostFlags, output, start_log, usage};
@@ -26,9 +26,9 @@ pub(super) async fn serve(flags: HostFlags, json: bool) -> Result<(), Failure> {
     let config = flags.load()?;
     start_log(&config)?;
     let host = open(config, &flags).await?;
-    let hangups = super::reload::hangups()?;
+    let signals = Signals::listen()?;
     summary(&host, &[], json);
-    run(host, flags, hangups, CancellationToken::new()).await
+    run(host, flags, signals, CancellationToken::new()).await
 }
 
 /// Runs the host and the three platform workers until they are told to stop.
@@ -57,9 +57,9 @@ pub(super) async fn dev(flags: HostFlags, json: bool) -> Result<(), Failure> {
             stop.child_token(),
         ));
     }
-    let hangups = super::reload::hangups()?;
+    let signals = Signals::listen()?;
     summary(&host, &workers::SHIPPED, json);
-    let served = run(host, flags, hangups, stop.clone()).await;
+    let served = run(host, flags, signals, stop.clone()).await;
     stop.cancel();
     while let Some(ended) = running.join_next().await {
         ended??;
@@ -148,7 +148,6 @@ async fn open(config: Config, flags: &HostFlags) -> Result<Host, Failure> {
 /// Takes the limits from the settings anew whenever the process is told to (SIGHUP). Settings that are wrong change
 /// nothing.
 async fn follow_limits(flags: HostFlags, engine: Arc<Engine>) {
-    use tokio::signal::unix::{SignalKind, signal};
     let Ok(mut hangup) = signal(SignalKind::hangup()) else {
         tracing::error!("SIGHUP cannot be received: limits change with a restart only");
         return;
@@ -179,9 +178,10 @@ fn bus(host: &Host) -> String {
 async fn run(
     host: Host,
     flags: HostFlags,
-    hangups: Signal,
+    signals: Signals,
     stop: CancellationToken,
 ) -> Result<(), Failure> {
+    let Signals { ending, hangups } = signals;
     let engine = Arc::clone(&host.engine);
     let moving = tokio::spawn(Arc::clone(&engine).run());
     let watch = match host.config.plugins.watch_ms {
@@ -193,7 +193,7 @@ async fn run(
     let following = tokio::spawn(follow_limits(flags, Arc::clone(&engine)));
     let signalled = async {
         tokio::select! {
-            () = signal() => {}
+            () = ending.came() => {}
             () = stop.cancelled() => {}
         }
         tracing::info!("stopping: no new commands, requests under way may end");
@@ -229,6 +229,9 @@ async fn run(
     following.abort();
     // Its end, also when it is only that it was aborted.
     let _ended = moving.await;
+    if let Err(error) = engine.leave_fleet().await {
+        tracing::warn!(%error, "other hosts get this one's lanes when its claims end");
+    }
     // Folds the WAL into the file, so that what is left is one file to copy.
     if let Some(ledger) = &host.sqlite {
         ledger.close().await;
@@ -236,19 +239,45 @@ async fn run(
     Ok(())
 }
 
-pub(super) async fn signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut interrupt)) = (
-        signal(SignalKind::terminate()),
-        signal(SignalKind::interrupt()),
-    ) else {
-        tracing::error!(
-            "signals cannot be received: stop this process with SIGKILL, which loses nothing"
-        );
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// What the process is told by signals. They are listened for before anybody is told that it is ready, since one that
+/// came before would end it on the spot.
+struct Signals {
+    ending: Ending,
+    hangups: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            ending: Ending::listen()?,
+            hangups: super::reload::hangups()?,
+        })
+    }
+}
+
+/// SIGTERM and SIGINT.
+pub(super) struct Ending {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Ending {
+    /// From now on neither ends the program by itself.
+    ///
+    /// # Errors
+    /// The system gives no signals.
+    pub(super) fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Waits for the first of them.
+    pub(super) async fn came(mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 
+use super::serve::Ending;
 use super::{Failure, load, start_log, usage};
 use crate::workers;
 
@@ -43,8 +44,9 @@ pub(super) async fn run(flags: Flags) -> Result<(), Failure> {
         workers::worker_config(&config, &flags.bus, &flags.data_dir, key).map_err(usage)?;
     let stop = CancellationToken::new();
     let on_signal = stop.clone();
+    let ending = Ending::listen()?;
     tokio::spawn(async move {
-        super::serve::signal().await;
+        ending.came().await;
         on_signal.cancel();
     });
     super::output::line(format!(

@@ -21,7 +21,7 @@ pub use access::{Auth, AuthMode, Refs};
 pub use limits::Limits;
 pub use load::Error;
 pub use plugins::Plugins;
-pub use stores::{Bus, BusBackend, Ledger, LedgerBackend};
+pub use stores::{Bus, BusBackend, Fleet, Ledger, LedgerBackend};
 pub use timing::{Retention, Timing};
 pub use worker::{Embedding, Sis, Worker};
 
@@ -47,6 +47,8 @@ pub struct Config {
     pub limits: Limits,
     /// How long what is over is kept.
     pub retention: Retention,
+    /// Hosts that share a ledger.
+    pub fleet: Fleet,
     /// Which references are let in.
     pub refs: Refs,
     /// Who may call.
@@ -115,6 +117,7 @@ impl Default for Config {
             timing: Timing::default(),
             limits: Limits::default(),
             retention: Retention::default(),
+            fleet: Fleet::default(),
             refs: Refs::default(),
             auth: Auth::default(),
             plugins: Plugins::default(),

@@ -64,3 +64,17 @@ impl Default for Bus {
         }
     }
 }
+
+/// Hosts that share a ledger.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Fleet {
+    /// How long a host's claim on a lane lasts unless it is renewed, in milliseconds.
+    pub claim_ms: u64,
+}
+
+impl Default for Fleet {
+    fn default() -> Self {
+        Self { claim_ms: 15_000 }
+    }
+}
