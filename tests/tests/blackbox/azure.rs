@@ -200,7 +200,6 @@ async fn a_job_of_three_steps_takes_at_most_25_table_requests_and_12_of_the_bus(
     let on_bus = bus.requests() + STEPS.len() as u64;
     client.job_in(&job, "SUCCEEDED").await;
     let counted = json!({ "table_requests": in_tables, "bus_requests": on_bus });
-    println!("{counted}");
     assert!(
         in_tables <= TABLE_REQUESTS && on_bus <= BUS_REQUESTS,
         "{counted}"
