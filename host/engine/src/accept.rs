@@ -20,6 +20,7 @@ use lucius_ports::ledger::{Created, Idempotency};
 use serde_json::Value;
 
 use crate::Engine;
+use crate::gates::health::Store;
 use crate::refusal::{Refusal, Violation};
 use crate::registry::{Protocol, Snapshot, StepEntry};
 
@@ -45,6 +46,9 @@ impl Engine {
         if let Some(asked) = command.mode {
             // Refused before the look-up of what was accepted: no setting ever made this command valid.
             routing_key(asked, command.tenant_id.as_str(), command.doc_id.as_deref())?;
+        }
+        if !self.health.ledger_admits() {
+            return Err(Refusal::Sick(Store::Ledger));
         }
         let digest = canonical::command_digest(&command);
         let idempotency = Idempotency::key_of(command.idempotency_key.as_deref(), digest);
@@ -98,6 +102,9 @@ impl Engine {
         idempotency: &Idempotency,
     ) -> Result<Accepted, Refusal> {
         self.check_refs(command)?;
+        if !self.health.bus_admits(&*self.ports.bus).await {
+            return Err(Refusal::Sick(Store::Bus));
+        }
         self.budgets
             .check(&command.tenant_id, self.ports.clock.now())?;
         let snapshot = self.registry.live();
@@ -112,10 +119,7 @@ impl Engine {
                 }
             })?;
         let (spec, decisions) = self.resolve(command, &snapshot, protocol).await?;
-        let tenant_limit = snapshot
-            .tenants
-            .get(&command.tenant_id)
-            .and_then(|tenant| tenant.inflight);
+        let tenant_limit = snapshot.tenant_limit(&command.tenant_id);
         let now = spec.created_at;
         let id = self.ports.ids.job_id(now);
 
@@ -126,13 +130,7 @@ impl Engine {
             return Err(Refusal::Contended);
         };
         if let Some(pause) = self.pauses.refusing(&change.job.spec, now).await? {
-            return Err(Refusal::Paused {
-                target: pause.target.to_string(),
-                reason: pause
-                    .reason
-                    .map(|it| format!(" ({it})"))
-                    .unwrap_or_default(),
-            });
+            return Err(Refusal::paused(pause));
         }
         let place = self
             .gates

@@ -1,16 +1,17 @@
 //! The audit trail: who did what to the host, why, and what came of it.
 //!
 //! An entry is durable before its act begins, so that a crash in the middle leaves the question open instead of the
-//! trail empty; what came of it is added when it is known, once. Nothing else ever changes an entry, and nothing
-//! removes one. An act that cannot be put on record is not carried out.
+//! trail empty; what came of it is added when it is known, once. Nothing else ever changes an entry, and nothing but its
+//! age removes one; see [`crate::retention`]. An act that cannot be put on record is not carried out.
 
 use std::sync::Arc;
 
 use lucius_domain::id::JobId;
 use lucius_domain::time::Timestamp;
 use lucius_ports::ledger::Error;
-use lucius_ports::records::{Document, Key, Kind, Records, Written};
+use lucius_ports::records::{Document, Key, Kind, Record, Records, Removed, Written};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 /// The longest reason, path or detail that is kept, in characters.
 const MAX_TEXT_CHARS: usize = 500;
@@ -89,6 +90,23 @@ impl Audit {
         entry.detail = detail.map(shortened);
         // A conflict means that the end is there: an answer of the store was lost, and it was written after all.
         self.records.write(&key, &entry, Some(1)).await.map(drop)
+    }
+
+    /// Removes the entries of acts that began before this moment, at most so many. Returns how many went.
+    ///
+    /// # Errors
+    /// The store does not answer; some may be gone.
+    pub async fn forget(&self, before: Timestamp, limit: usize) -> Result<usize, Error> {
+        // No entry of that very moment has a greater key, since ids are greater than nothing.
+        let after = newest_first(before, JobId(Uuid::max()));
+        let old = self.records.list(Entry::KIND, Some(&after), limit).await?;
+        for Record { key, version, .. } in &old {
+            match self.records.remove(Entry::KIND, key, *version).await? {
+                // A conflict means that another host has removed it, or told its end; then it goes the next time.
+                Removed::Done | Removed::Conflict => {}
+            }
+        }
+        Ok(old.len())
     }
 
     /// The trail, newest first, from after the given place, and the place where it goes on.

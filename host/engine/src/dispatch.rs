@@ -2,7 +2,7 @@
 //!
 //! A PENDING row is published, then committed as SENT. A crash in between publishes it again, with the same message
 //! id; the fence makes the second copy harmless. A commit hands the job over by a hint; a scan finds what hints
-//! missed. This host never publishes one row twice at the same time.
+//! missed. This host never publishes one row twice at the same time. What has to wait goes out in fair order; see [`fair`].
 //!
 //! A callback proves that its directive was sent, and its commit says so. A service that waits for work answers within
 //! milliseconds, so SENT is only committed when nothing was heard for [`Settings::sent_delay`]: most directives need
@@ -12,8 +12,7 @@
 
 use std::sync::Arc;
 
-use futures_util::StreamExt as _;
-use futures_util::stream::FuturesUnordered;
+use futures_util::{StreamExt as _, stream};
 use lucius_domain::contract::{CallbackUrls, Directive, Ref};
 use lucius_domain::decide::Input;
 use lucius_domain::id::{AttemptKey, JobId};
@@ -27,39 +26,41 @@ use crate::Engine;
 use crate::drive::{DriveError, Driven};
 use crate::outgoing::{Hold, RowKey};
 
-/// How many rows one scan of one lane takes.
-const SCAN_LIMIT: usize = 256;
+mod fair;
+
+use fair::Fair;
+
+/// How many rows one scan of one lane takes; wide, so that it sees who waits behind a tenant that has many.
+const SCAN_LIMIT: usize = 16_384;
+/// With more rows than this only their names are kept, and a job is loaded again when its turn comes.
+const KEPT_JOBS: usize = 256;
+/// How many jobs a scan loads at once.
+const LOADS_AT_ONCE: usize = 32;
+/// How many rows of a scan are published at once.
+const PUBLISHES_AT_ONCE: usize = 256;
+/// How many lanes are scanned at once.
+const SCANS_AT_ONCE: usize = 4;
+/// How many hints wait for a slot in fair order; more wait in the order they came.
+const WAITING_HINTS: usize = 4_096;
 
 /// Publishes what hints bring and what scans find, until dropped.
 pub(crate) async fn run(engine: &Arc<Engine>, hints: Option<mpsc::Receiver<Arc<Job>>>) {
-    let slots = Arc::new(Semaphore::new(engine.settings.publish_concurrency));
     let by_hint = async {
-        let Some(mut hints) = hints else { return };
-        while let Some(job) = hints.recv().await {
-            let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
-                return;
-            };
-            let engine = Arc::clone(engine);
-            tokio::spawn(async move {
-                let id = job.id;
-                let published = engine.publish(&job).await;
-                drop(slot);
-                if let Some(published) = published
-                    && let Err(error) = engine.record(published).await
-                {
-                    tracing::warn!(jobId = %id, %error, "dispatch is left to the next scan");
-                }
-            });
+        if let Some(hints) = hints {
+            follow(engine, hints).await;
         }
     };
     let by_scan = async {
         loop {
             // First thing after a start: what was waiting when the host went down.
-            for lane in engine.lanes() {
-                if let Err(error) = engine.dispatch_tick(lane).await {
-                    tracing::warn!(lane = lane.number(), %error, "the outbox scan failed; it runs again");
-                }
-            }
+            let scans = stream::iter(engine.lanes());
+            scans
+                .for_each_concurrent(SCANS_AT_ONCE, |lane| async move {
+                    if let Err(error) = engine.dispatch_tick(lane).await {
+                        tracing::warn!(lane = lane.number(), %error, "the outbox scan failed; it runs again");
+                    }
+                })
+                .await;
             engine
                 .ports
                 .clock
@@ -70,8 +71,38 @@ pub(crate) async fn run(engine: &Arc<Engine>, hints: Option<mpsc::Receiver<Arc<J
     futures_util::future::join(by_hint, by_scan).await;
 }
 
+/// Publishes what hints bring, as many at once as there are slots; what has to wait for one waits in fair order.
+async fn follow(engine: &Arc<Engine>, mut hints: mpsc::Receiver<Arc<Job>>) {
+    let slots = Arc::new(Semaphore::new(engine.settings.publish_concurrency));
+    let mut waiting = Fair::default();
+    loop {
+        tokio::select! {
+            biased;
+            hint = hints.recv(), if waiting.len() < WAITING_HINTS => {
+                let Some(job) = hint else { return };
+                let spec = Arc::clone(&job.spec);
+                waiting.push(&spec.tenant_id, spec.priority, job);
+            }
+            slot = Arc::clone(&slots).acquire_owned(), if waiting.len() > 0 => {
+                let (Ok(slot), Some(job)) = (slot, waiting.next()) else { return };
+                let engine = Arc::clone(engine);
+                tokio::spawn(async move {
+                    let id = job.id;
+                    let published = engine.publish(&job).await;
+                    drop(slot);
+                    if let Some(published) = published
+                        && let Err(error) = engine.record(published).await
+                    {
+                        tracing::warn!(jobId = %id, %error, "dispatch is left to the next scan");
+                    }
+                });
+            }
+        }
+    }
+}
+
 impl Engine {
-    /// Publishes the rows of one lane that may be published by now. Returns how many it tried.
+    /// Publishes the rows of one lane that may be published by now, in fair order. Returns how many there were.
     ///
     /// # Errors
     /// The ledger did not answer; the next tick tries again.
@@ -79,33 +110,52 @@ impl Engine {
         let now = self.ports.clock.now();
         // Rows that are held stay first in the outbox; the scan has to see past them.
         let limit = SCAN_LIMIT + self.pauses.held();
-        let jobs = self
+        let due = self
             .ports
             .ledger
             .due(lane, &[DueKind::Dispatch], now, limit)
             .await?;
-        let tried = jobs.len();
-        let mut publishes: FuturesUnordered<_> = jobs
-            .into_iter()
-            .map(|job| self.publish_waiting(job))
-            .collect();
-        while let Some(outcome) = publishes.next().await {
-            if let Err(error) = outcome {
-                tracing::warn!(lane = lane.number(), %error, "dispatch is left to the next scan");
+        let found = due.len();
+        let mut waiting = Fair::default();
+        let loads = due.into_iter().map(|id| self.load_waiting(id));
+        let mut loaded = stream::iter(loads).buffered(LOADS_AT_ONCE);
+        while let Some(job) = loaded.next().await {
+            match job {
+                Ok(None) => {}
+                Ok(Some(job)) => {
+                    let (id, spec) = (job.id, Arc::clone(&job.spec));
+                    let kept = (found <= KEPT_JOBS).then_some(job);
+                    waiting.push(&spec.tenant_id, spec.priority, (id, kept));
+                }
+                Err(error) => left(lane, &error),
             }
         }
-        Ok(tried)
+        let publishes = waiting.map(|(id, job)| self.publish_waiting(id, job));
+        let mut published = stream::iter(publishes).buffer_unordered(PUBLISHES_AT_ONCE);
+        while let Some(outcome) = published.next().await {
+            if let Err(error) = outcome {
+                left(lane, &error);
+            }
+        }
+        Ok(found)
+    }
+
+    /// A job that a scan found, unless it is known to be held.
+    async fn load_waiting(&self, id: JobId) -> Result<Option<Arc<Job>>, ledger::Error> {
+        let now = self.ports.clock.now();
+        if self.pauses.is_known_to_hold(id, now).await {
+            return Ok(None);
+        }
+        self.ports.ledger.load(id).await
     }
 
     /// Publishes what a scan found, and commits what the bus said.
-    async fn publish_waiting(&self, id: JobId) -> Result<(), DriveError> {
-        let now = self.ports.clock.now();
-        if self.pauses.is_known_to_hold(id, now).await {
-            return Ok(());
-        }
-        let Some(job) = self.ports.ledger.load(id).await? else {
-            return Ok(());
+    async fn publish_waiting(&self, id: JobId, job: Option<Arc<Job>>) -> Result<(), DriveError> {
+        let job = match job {
+            Some(job) => Some(job),
+            None => self.ports.ledger.load(id).await?,
         };
+        let Some(job) = job else { return Ok(()) };
         match self.publish(&job).await {
             Some(published) => self.record(published).await,
             None => Ok(()),
@@ -231,6 +281,14 @@ impl Engine {
             traceparent: spec.traceparent.clone(),
         }
     }
+}
+
+fn left(lane: Lane, error: &(dyn std::error::Error + 'static)) {
+    tracing::warn!(
+        lane = lane.number(),
+        error,
+        "dispatch is left to the next scan"
+    );
 }
 
 /// The attempt that may be published by now.

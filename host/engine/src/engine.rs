@@ -21,6 +21,7 @@ use crate::audit::Audit;
 use crate::fleet::Fleet;
 use crate::gates::Gates;
 use crate::gates::fuel::Budgets;
+use crate::gates::health::Health;
 use crate::gates::pause::Pauses;
 use crate::hints::Hints;
 use crate::outgoing::Outgoing;
@@ -69,6 +70,7 @@ pub struct Engine {
     pub(crate) pauses: Pauses,
     pub(crate) gates: Gates,
     pub(crate) budgets: Budgets,
+    pub(crate) health: Arc<Health>,
     pub(crate) hints: Hints,
     pub(crate) fleet: Fleet,
     pub(crate) outgoing: Outgoing,
@@ -96,7 +98,10 @@ impl Engine {
     ///
     /// # Errors
     /// Why it cannot start.
-    pub async fn open(ports: Ports, settings: Settings) -> Result<Arc<Self>, OpenError> {
+    pub async fn open(mut ports: Ports, settings: Settings) -> Result<Arc<Self>, OpenError> {
+        let health = Health::new(Arc::clone(&ports.clock));
+        ports.ledger = health.ledger(ports.ledger);
+        ports.bus = health.bus(ports.bus);
         let schemas = Schemas::compile().map_err(OpenError::Build)?;
         let registry = Registry::start(&ports, &schemas, &settings).await?;
         let budgets = Budgets::new(settings.limits.tenant_fuel_per_second);
@@ -127,6 +132,7 @@ impl Engine {
             pauses,
             gates,
             budgets,
+            health,
             hints,
             fleet,
             outgoing: Outgoing::default(),
@@ -197,6 +203,11 @@ impl Engine {
     /// The gates.
     pub fn gates(&self) -> &Gates {
         &self.gates
+    }
+
+    /// Whether ledger and bus take what they are given.
+    pub fn health(&self) -> &Health {
+        &self.health
     }
 
     /// The ledger, for the read side.

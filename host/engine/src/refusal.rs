@@ -6,6 +6,8 @@ use lucius_domain::id::JobId;
 use lucius_domain::plugin;
 use lucius_ports::ledger;
 
+use crate::gates::health::Store;
+use crate::gates::pause::Pause;
 use crate::registry::Difference;
 
 /// One thing that is wrong with a document, and who says so.
@@ -142,6 +144,9 @@ pub enum Refusal {
         "the ledger is unavailable: try again later; what was sent may have been accepted, so keep the key"
     )]
     LedgerUnavailable(#[source] ledger::Error),
+    /// Every write has failed for a while, so it was not tried; nothing was written.
+    #[error("the {} takes nothing just now, so nothing was tried: try again later", .0.as_str())]
+    Sick(Store),
     /// It is more than this ledger takes; nothing was written.
     #[error("{0}: send less")]
     TooLarge(String),
@@ -190,6 +195,15 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// What a pause says to what it turns away.
+    pub(crate) fn paused(pause: Pause) -> Self {
+        let reason = pause.reason.map(|it| format!(" ({it})"));
+        Self::Paused {
+            target: pause.target.to_string(),
+            reason: reason.unwrap_or_default(),
+        }
+    }
+
     /// The stable code.
     pub fn code(&self) -> &'static str {
         match self {
@@ -208,6 +222,8 @@ impl Refusal {
             Self::Paused { .. } => "PAUSED",
             Self::PluginFault { .. } => "PLUGIN_FAULT",
             Self::LedgerUnavailable(_) => "LEDGER_UNAVAILABLE",
+            Self::Sick(Store::Ledger) => "LEDGER_UNAVAILABLE",
+            Self::Sick(Store::Bus) => "BUS_UNAVAILABLE",
             Self::TooLarge(_) => "TOO_LARGE",
             Self::NotUnderstood(_) => "LEDGER_CORRUPT",
             Self::Draining => "DRAINING",
@@ -242,6 +258,7 @@ impl Refusal {
             | Self::Paused { .. }
             | Self::PluginFault { .. }
             | Self::LedgerUnavailable(_)
+            | Self::Sick(_)
             | Self::TooLarge(_)
             | Self::NotUnderstood(_)
             | Self::Draining

@@ -1,8 +1,8 @@
 //! Retention: jobs that ended long ago are deleted, a few at a time.
 //!
 //! A job goes with all that is kept of it: steps, outbox, events, and its idempotency key. So the same command is a
-//! duplicate for as long as its job is kept, and a new one afterwards. Redrives that ended long ago go too. What
-//! services wrote, and the record of who did what, is not the ledger's to delete and stays.
+//! duplicate for as long as its job is kept, and a new one afterwards. Redrives that ended long ago go too. The audit
+//! trail has a time of its own, as a rule a longer one. What services wrote is not the ledger's to delete and stays.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,9 @@ use crate::redrive::Redrive;
 pub struct Retention {
     /// For how long; for ever when absent.
     pub keep: Option<Duration>,
-    /// How many jobs a second go at most, so that deleting never stands in the way of work.
+    /// For how long the audit trail says who did what; for ever when absent.
+    pub keep_audit: Option<Duration>,
+    /// How many jobs, and how many entries of the trail, a second go at most, so that deleting never stands in the way of work.
     pub deletes_per_second: u32,
 }
 
@@ -27,24 +29,25 @@ impl Default for Retention {
     fn default() -> Self {
         Self {
             keep: Some(Duration::from_secs(30 * 24 * 60 * 60)),
+            keep_audit: Some(Duration::from_secs(400 * 24 * 60 * 60)),
             deletes_per_second: 100,
         }
     }
 }
 
 impl Retention {
-    /// What ended before this moment may go.
-    fn horizon(&self, now: Timestamp) -> Option<Timestamp> {
-        let keep_ms = i64::try_from(self.keep?.as_millis()).unwrap_or(i64::MAX);
-        Some(Timestamp(now.0.saturating_sub(keep_ms)))
-    }
-
     /// How many go in one tick.
     fn batch(&self, tick: Duration) -> usize {
         let tick_ms = u64::try_from(tick.as_millis()).unwrap_or(u64::MAX);
         let batch = u64::from(self.deletes_per_second).saturating_mul(tick_ms) / 1_000;
         usize::try_from(batch.max(1)).unwrap_or(usize::MAX)
     }
+}
+
+/// What is from before this moment may go.
+fn horizon(keep: Option<Duration>, now: Timestamp) -> Option<Timestamp> {
+    let keep_ms = i64::try_from(keep?.as_millis()).unwrap_or(i64::MAX);
+    Some(Timestamp(now.0.saturating_sub(keep_ms)))
 }
 
 /// Deletes what may go, again and again, until dropped.
@@ -66,12 +69,15 @@ impl Engine {
     /// # Errors
     /// The ledger did not answer; the next tick goes on.
     pub async fn retention_tick(&self) -> Result<usize, ledger::Error> {
-        let retention = self.settings.retention;
-        let Some(horizon) = retention.horizon(self.ports.clock.now()) else {
+        let (retention, now) = (self.settings.retention, self.ports.clock.now());
+        let batch = retention.batch(self.settings.sweep_interval);
+        if let Some(horizon) = horizon(retention.keep_audit, now) {
+            self.audit().forget(horizon, batch).await?;
+        }
+        let Some(horizon) = horizon(retention.keep, now) else {
             return Ok(0);
         };
         self.forget_redrives(horizon).await?;
-        let batch = retention.batch(self.settings.sweep_interval);
         self.ports.upkeep.purge(horizon, batch).await
     }
 

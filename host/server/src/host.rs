@@ -119,6 +119,7 @@ impl Host {
     /// What is in the way. Nothing is left half made that a later start would trip over.
     pub async fn open(config: Config) -> Result<Self, StartError> {
         check(&config)?;
+        let limits = config.limits.of_engine().map_err(StartError::Setting)?;
         let access = access(&config)?;
         let listener =
             TcpListener::bind(config.listen)
@@ -176,7 +177,7 @@ impl Host {
         let settings = Settings {
             timing: config.timing.of_jobs(),
             sweep_interval: config.timing.sweep_interval(),
-            limits: config.limits.of_engine(),
+            limits,
             default_mode: config.routing.default_mode,
             refs: config.refs.rules(),
             plugin_cap: config.plugins.cap(),
@@ -266,6 +267,7 @@ pub fn check(config: &Config) -> Result<(), StartError> {
             "credentials travel in the clear here: put a proxy that ends TLS in front"
         ),
     }
+    config.limits.of_engine().map_err(StartError::Setting)?;
     let timing = &config.timing;
     if timing.max_attempts == 0 {
         return setting("timing.max_attempts is 0, so nothing could ever run: set at least 1");

@@ -134,6 +134,14 @@ async fn settings_that_mean_nothing_are_named() -> anyhow::Result<()> {
             "[timing]\nmax_attempts = 0\n",
             ["max_attempts", "at least 1"],
         ),
+        (
+            "[limits]\nglobal_inflight = 10\nburst_inflight = 10\n",
+            ["limits.burst_inflight", "below 10"],
+        ),
+        (
+            "[limits]\nclient_requests = 0\n",
+            ["limits.client_requests", "at least 1"],
+        ),
     ] {
         fs::write(&file, text)?;
         names(&refused(serve(&folder, &config).ended().await), &parts);

@@ -12,6 +12,7 @@
 
 mod drain;
 pub(crate) mod fuel;
+pub mod health;
 pub mod pause;
 pub(crate) mod recount;
 mod tally;
@@ -19,7 +20,7 @@ mod tally;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lucius_domain::id::JobId;
-use lucius_domain::job::Job;
+use lucius_domain::job::{Job, JobSpec};
 use lucius_domain::routing::Mode;
 use lucius_ports::clock::Clock;
 use lucius_ports::ledger::{Counts, Idempotency};
@@ -135,8 +136,10 @@ impl Gates {
     ) -> Result<Place<'_>, Refusal> {
         let key = (job.spec.tenant_id.clone(), idempotency.key.clone());
         let mut tally = self.lock();
-        if !tally.is_being_created(&key) {
-            self.check(&mut tally, job, tenant_limit)?;
+        if !tally.is_being_created(&key)
+            && let Some(full) = self.full(&tally, &job.spec, tenant_limit)
+        {
+            return Err(full.refusal(&mut tally, &job.spec));
         }
         tally.reserve(&key, job);
         let job = Arc::clone(job);
@@ -148,48 +151,48 @@ impl Gates {
         })
     }
 
-    fn check(
+    /// Takes the places that a failed job needs to go on, or says which limit is reached.
+    ///
+    /// # Errors
+    /// The limit.
+    pub(crate) fn take_place_again(
         &self,
-        tally: &mut Tally,
         job: &Job,
         tenant_limit: Option<u64>,
-    ) -> Result<(), Refusal> {
-        let (limits, spec) = (self.limits(), &job.spec);
-        let limit = tenant_limit.unwrap_or(limits.tenant_inflight);
-        if tally.of_tenant(&spec.tenant_id) >= limit {
-            let tenant = spec.tenant_id.to_string();
-            let retry_after = tally.turn_away(Gate::Tenant, spec);
-            return Err(Refusal::TenantLimit {
-                tenant,
-                limit,
-                retry_after,
-            });
+    ) -> Result<PlaceAgain<'_>, Full> {
+        // No command has such a key: theirs begin with "key:" or "digest:".
+        let key = (job.spec.tenant_id.clone(), format!("again:{}", job.id));
+        let mut tally = self.lock();
+        if !tally.is_being_created(&key)
+            && let Some(full) = self.full(&tally, &job.spec, tenant_limit)
+        {
+            return Err(full);
         }
-        let now = tally.occupancy();
-        if now.backlog[usize::from(spec.lane.number())] >= limits.outbox_backlog {
-            let (lane, limit) = (spec.lane.number(), limits.outbox_backlog);
-            let retry_after = tally.turn_away(Gate::Lane, spec);
-            return Err(Refusal::LaneLimit {
-                lane,
-                limit,
-                retry_after,
-            });
-        }
-        if spec.mode.resolved_mode == Mode::Burst && now.burst_jobs >= limits.burst_inflight {
-            return Err(Refusal::GlobalLimit {
-                limit: limits.burst_inflight,
-                of_mode: " in mode BURST",
-                retry_after: tally.turn_away(Gate::Burst, spec),
-            });
-        }
-        if now.jobs >= limits.global_inflight {
-            return Err(Refusal::GlobalLimit {
-                limit: limits.global_inflight,
-                of_mode: "",
-                retry_after: tally.turn_away(Gate::Global, spec),
-            });
-        }
-        Ok(())
+        tally.reserve_again(&key, &job.spec);
+        Ok(PlaceAgain { gates: self, key })
+    }
+
+    /// Turns somebody away at a limit that is reached, and says when to come again.
+    pub(crate) fn turn_away(&self, full: Full, spec: &JobSpec) -> Refusal {
+        full.refusal(&mut self.lock(), spec)
+    }
+
+    fn full(&self, tally: &Tally, spec: &JobSpec, tenant_limit: Option<u64>) -> Option<Full> {
+        let (limits, now) = (self.limits(), tally.occupancy());
+        let tenant = tenant_limit.unwrap_or(limits.tenant_inflight);
+        let waiting = now.backlog[usize::from(spec.lane.number())];
+        let is_burst = spec.mode.resolved_mode == Mode::Burst;
+        let gates = [
+            (Gate::Tenant, tally.of_tenant(&spec.tenant_id), tenant),
+            (Gate::Lane, waiting, limits.outbox_backlog),
+            (Gate::Burst, now.burst_jobs, limits.burst_inflight),
+            (Gate::Global, now.jobs, limits.global_inflight),
+        ];
+        let mut kept = gates
+            .into_iter()
+            .filter(|(gate, ..)| is_burst || *gate != Gate::Burst);
+        kept.find(|(_, used, limit)| used >= limit)
+            .map(|(gate, _, limit)| Full { gate, limit })
     }
 
     /// Says that a commit on top of this version of a job is about to be made.
@@ -232,6 +235,56 @@ impl Gates {
         let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
         tally.set_now(now);
         tally
+    }
+}
+
+/// A limit that is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Full {
+    /// Which gate keeps it.
+    pub(crate) gate: Gate,
+    limit: u64,
+}
+
+impl Full {
+    fn refusal(self, tally: &mut Tally, spec: &JobSpec) -> Refusal {
+        let Self { gate, limit } = self;
+        let retry_after = tally.turn_away(gate, spec);
+        match gate {
+            Gate::Tenant => Refusal::TenantLimit {
+                tenant: spec.tenant_id.to_string(),
+                limit,
+                retry_after,
+            },
+            Gate::Lane => Refusal::LaneLimit {
+                lane: spec.lane.number(),
+                limit,
+                retry_after,
+            },
+            Gate::Burst => Refusal::GlobalLimit {
+                limit,
+                of_mode: " in mode BURST",
+                retry_after,
+            },
+            Gate::Global => Refusal::GlobalLimit {
+                limit,
+                of_mode: "",
+                retry_after,
+            },
+        }
+    }
+}
+
+/// The places of a failed job that is about to go on. Until this is dropped they are taken twice once it goes on, so that
+/// no limit is passed in between.
+pub(crate) struct PlaceAgain<'a> {
+    gates: &'a Gates,
+    key: Key,
+}
+
+impl Drop for PlaceAgain<'_> {
+    fn drop(&mut self) {
+        self.gates.lock().not_created(&self.key);
     }
 }
 

@@ -183,11 +183,24 @@ impl Tally {
     }
 
     pub(super) fn reserve(&mut self, key: &Key, job: &Job) {
+        self.hold(key, &job.spec, Load::of(job));
+    }
+
+    /// What a failed job takes up once it goes on.
+    pub(super) fn reserve_again(&mut self, key: &Key, spec: &Arc<JobSpec>) {
+        let load = Load {
+            in_flight: true,
+            waits: true,
+        };
+        self.hold(key, spec, load);
+    }
+
+    fn hold(&mut self, key: &Key, spec: &Arc<JobSpec>, reserved: Load) {
         if let Some(creating) = self.creating.get_mut(key) {
             creating.holders += 1;
             return;
         }
-        let (spec, reserved) = (Arc::clone(&job.spec), Load::of(job));
+        let spec = Arc::clone(spec);
         self.shift(&spec, Load::default(), reserved);
         let holders = 1;
         let creating = Creating {

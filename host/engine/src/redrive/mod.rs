@@ -9,6 +9,9 @@
 //! from the ledger which were started. Two hosts that reach for one redrive write on the same version, so one of them
 //! gets it. Only jobs that had failed when the redrive was asked for are taken, each once; so a job that fails
 //! again is not started again, and every redrive ends.
+//!
+//! A job that is started again takes up as much as a new one. So it passes the same gates: what has no place now stays in
+//! hand and is tried again, and the redrive says what it waits for.
 
 mod latest;
 mod run;
@@ -194,6 +197,9 @@ pub struct Redrive {
     /// Taken and not counted yet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub in_hand: Vec<JobId>,
+    /// The gate or pause that those in hand wait for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<String>,
     /// The last one that was ever taken in hand; the next ones come after it in the list.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<JobId>,

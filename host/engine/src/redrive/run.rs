@@ -13,6 +13,7 @@ use lucius_ports::records::{Versioned, Written};
 use super::{Error, MAX_REFUSALS, PluginChoice, Redrive, Refused, State, Target, is_due};
 use crate::Engine;
 use crate::drive::{DriveError, Driven};
+use crate::verbs::Again;
 
 /// How many are taken in hand at most; their ids fit into one record.
 const MAX_IN_HAND: u64 = 500;
@@ -29,8 +30,10 @@ struct Tally {
     redriven: u64,
     refused: u64,
     refusals: Vec<Refused>,
-    /// The ledger did not say; they are tried again.
+    /// The ledger did not say, or a gate has no place for them; they are tried again.
     undecided: Vec<JobId>,
+    /// What they wait for, if it is a gate or a pause.
+    waits_for: Option<String>,
     /// There are no more.
     exhausted: bool,
 }
@@ -39,6 +42,8 @@ struct Tally {
 enum Outcome {
     Redriven,
     Refused(String),
+    /// A gate or a pause stands in the way, by its name.
+    Waits(String),
 }
 
 /// Works on the redrives that are under way, until dropped.
@@ -129,6 +134,10 @@ impl Engine {
                     tally.refused += 1;
                     tally.refusals.push(Refused { job, reason });
                 }
+                Ok(Outcome::Waits(gate)) => {
+                    tally.undecided.push(job);
+                    tally.waits_for = Some(gate);
+                }
                 Err(error) => {
                     tracing::warn!(jobId = %job, %error, "a redrive tries this job again");
                     tally.undecided.push(job);
@@ -153,6 +162,11 @@ impl Engine {
                 Ok(moved) => moved,
                 Err(reason) => return Ok(Outcome::Refused(reason)),
             },
+        };
+        let _place = match self.place_again(&job).await? {
+            Again::Place(place) => place,
+            Again::Full(full) => return Ok(Outcome::Waits(full.gate.as_str().to_owned())),
+            Again::Paused(pause) => return Ok(Outcome::Waits(format!("pause {}", pause.target))),
         };
         let created_at = held.created_at;
         match self.restart(id, job, created_at, moved).await? {
@@ -225,6 +239,7 @@ impl Engine {
             let surplus = now.refusals.len().saturating_sub(MAX_REFUSALS);
             now.refusals.drain(..surplus);
             now.in_hand.clone_from(&tally.undecided);
+            now.waits_for.clone_from(&tally.waits_for);
             now.next_at = at.plus_ms(pause_ms);
             if tally.exhausted && now.state == State::Running {
                 now.state = State::Done;

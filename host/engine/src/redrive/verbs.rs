@@ -82,6 +82,7 @@ impl Engine {
             refused: 0,
             refusals: Vec::new(),
             in_hand: Vec::new(),
+            waits_for: None,
             after: None,
             next_at: now,
             holder: Uuid::nil(),

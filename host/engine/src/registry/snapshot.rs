@@ -42,6 +42,11 @@ impl Snapshot {
             .find(|protocol| protocol.request_types.contains(request_type))
     }
 
+    /// How many jobs a tenant may have in flight, if it has a limit of its own.
+    pub fn tenant_limit(&self, tenant: &TenantId) -> Option<u64> {
+        self.tenants.get(tenant).and_then(|it| it.inflight)
+    }
+
     /// Every request type that is served.
     pub fn request_types(&self) -> impl Iterator<Item = &RequestType> {
         self.protocols

@@ -252,3 +252,55 @@ async fn sent_is_committed_when_nothing_is_heard_for_its_delay() {
     assert_eq!(stage.step_states(id).await, ["AWAITING_ACK"]);
     audit_with_gates(&stage).await;
 }
+
+/// A stage on which a tenant may have very many jobs.
+async fn roomy() -> Stage {
+    Stage::with_limits(lucius_engine::settings::Limits {
+        tenant_inflight: 10_000,
+        ..lucius_engine::settings::Limits::default()
+    })
+    .await
+}
+
+/// A tenant whose jobs take the same lane.
+fn neighbour_of(tenant: &str) -> String {
+    let names = (0..).map(|n| format!("neighbour-{n}"));
+    let mut same_lane = names.filter(|name| Lane::of(name) == Lane::of(tenant));
+    same_lane.next().expect("some name has that lane")
+}
+
+#[tokio::test]
+async fn a_tenant_with_very_many_jobs_delays_a_neighbour_by_one_turn() {
+    let stage = roomy().await;
+    for n in 0..600 {
+        stage.accepted("hot", "PLAIN", &format!("doc-{n}")).await;
+    }
+    let other = neighbour_of("hot");
+    let id = stage.accepted(&other, "PLAIN", "the only one").await;
+    let lane = Lane::of("hot");
+    stage
+        .engine
+        .dispatch_tick(lane)
+        .await
+        .expect("the scan works");
+    let sent = stage.bus.accepted();
+    assert_eq!(sent.len(), 601);
+    let turn = sent.iter().position(|message| message.job_id == id);
+    assert_eq!(turn, Some(1));
+    audit_with_gates(&stage).await;
+}
+
+#[tokio::test]
+async fn within_a_tenant_the_higher_priority_goes_first() {
+    let stage = roomy().await;
+    let mut jobs = Vec::new();
+    for (doc, priority) in [("a", 0), ("b", 5), ("c", 9), ("d", 5)] {
+        let mut command = crate::stage::command("acme", "PLAIN", doc);
+        command["priority"] = priority.into();
+        let accepted = stage.submit(&command).await.expect("it is good");
+        jobs.push(accepted.job.id);
+    }
+    stage.dispatch().await;
+    let sent: Vec<_> = stage.bus.accepted().iter().map(|it| it.job_id).collect();
+    assert_eq!(sent, [jobs[2], jobs[1], jobs[3], jobs[0]]);
+}

@@ -10,6 +10,7 @@ mod doubles;
 mod duplicates;
 mod fleet;
 mod gates;
+mod health;
 mod journey;
 mod ledger_faults;
 mod pauses;

@@ -3,13 +3,16 @@
 use lucius_domain::id::JobId;
 use lucius_domain::routing::Lane;
 use lucius_domain::signature::Signature;
+use lucius_engine::gates::pause::{self, Manner, Pause};
 use lucius_engine::redrive::{Error, Order, PluginChoice, Redrive, Selection, State, Target};
 use lucius_engine::registry::Options;
+use lucius_engine::settings::Limits;
 use lucius_ports::bus::Subscription as _;
 use lucius_ports::plugin::Call;
 use serde_json::json;
 
-use crate::stage::{Stage, failure, manifest, plugin_entry, publish_registry};
+use crate::audit::audit_with_gates;
+use crate::stage::{Stage, command, failure, manifest, plugin_entry, publish_registry};
 
 fn order(selection: Selection) -> Order {
     Order {
@@ -371,4 +374,78 @@ async fn a_dead_message_of_an_attempt_that_is_over_is_dropped() {
     let drained = drained.expect("bus and ledger answer");
     assert_eq!(drained, Some(lucius_engine::dead_letters::Drained::Dropped));
     assert_eq!(stage.bus.accepted().len(), sent);
+}
+
+#[tokio::test]
+async fn a_redrive_passes_the_gates_and_says_what_it_waits_for() {
+    let limits = Limits {
+        tenant_inflight: 1,
+        ..Limits::default()
+    };
+    let stage = Stage::with_limits(limits).await;
+    let jobs = failed(&stage, "acme", 3).await;
+    let redrive = begin(&stage, order(Selection::default())).await;
+    assert_eq!(tick(&stage).await, 1, "there is one place");
+    let waits = status(&stage, &redrive).await;
+    assert_eq!(waits.waits_for.as_deref(), Some("tenant_inflight"));
+    assert_eq!((waits.redriven, waits.refused), (1, 0));
+    assert_eq!(under_way(&stage, &jobs).await, 1);
+    audit_with_gates(&stage).await;
+
+    // Nobody gets past the gate meanwhile, by no way.
+    let refused = stage.refusal(command("acme", "OCR", "new")).await;
+    assert_eq!(refused.code(), "TENANT_LIMIT");
+    for job in &jobs {
+        if stage.state(*job).await == "FAILED_FINAL" {
+            let refused = stage
+                .engine
+                .redrive(*job)
+                .await
+                .expect_err("there is no place");
+            assert_eq!(refused.code(), "TENANT_LIMIT");
+        }
+    }
+    for started in [1, 1, 0] {
+        stage.dispatch().await;
+        for directive in stage.directives() {
+            let _stale = stage.succeed(&directive).await;
+        }
+        stage.later(1_000);
+        assert_eq!(tick(&stage).await, started);
+    }
+    stage.later(1_000);
+    tick(&stage).await;
+    let ended = status(&stage, &redrive).await;
+    assert_eq!((ended.state, ended.redriven), (State::Done, 3));
+    assert_eq!(ended.waits_for, None);
+    audit_with_gates(&stage).await;
+}
+
+#[tokio::test]
+async fn a_redrive_waits_while_its_jobs_are_paused_and_refused() {
+    let stage = Stage::new().await;
+    let jobs = failed(&stage, "acme", 1).await;
+    let target = pause::Target::parse("tenant:acme").expect("a target");
+    let paused = stage.engine.pauses().pause(Pause {
+        target: target.clone(),
+        manner: Manner::Refuse,
+        since: stage.now(),
+        by: "test".to_owned(),
+        reason: None,
+    });
+    paused.await.expect("the records answer");
+    let redrive = begin(&stage, order(Selection::default())).await;
+    assert_eq!(tick(&stage).await, 0);
+    let waits = status(&stage, &redrive).await;
+    assert_eq!(waits.waits_for.as_deref(), Some("pause tenant:acme"));
+    let refused = stage
+        .engine
+        .redrive(jobs[0])
+        .await
+        .expect_err("it is paused");
+    assert_eq!(refused.code(), "PAUSED");
+    let resumed = stage.engine.pauses().resume(&target, stage.now()).await;
+    assert!(resumed.expect("the records answer"));
+    stage.later(1_000);
+    assert_eq!(tick(&stage).await, 1);
 }

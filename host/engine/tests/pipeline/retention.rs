@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use lucius_domain::id::JobId;
 use lucius_engine::Settings;
+use lucius_engine::audit::Entry;
 use lucius_engine::redrive::{Order, PluginChoice, Selection, Target};
 use lucius_engine::retention::Retention;
 use lucius_ports::ledger::Ledger as _;
@@ -20,6 +22,7 @@ async fn tick(stage: &Stage) -> usize {
 fn keeping(keep: Option<Duration>) -> Settings {
     let retention = Retention {
         keep,
+        keep_audit: Some(Duration::from_secs(120)),
         deletes_per_second: 2,
     };
     Settings {
@@ -101,4 +104,44 @@ async fn redrives_that_ended_long_ago_are_forgotten() {
     let left: Vec<_> = left.iter().map(|redrive| redrive.id).collect();
     assert_eq!(left, [running.id]);
     assert_ne!(left, [ended.id]);
+}
+
+#[tokio::test]
+async fn the_audit_trail_is_kept_for_its_time_and_goes_at_a_pace() {
+    let stage = Stage::with(keeping(None)).await;
+    for number in 0..4_u32 {
+        let entry = Entry {
+            at: stage.now(),
+            who: format!("operator-{number}"),
+            act: "POST /v1/pauses".to_owned(),
+            path: "/v1/pauses".to_owned(),
+            why: None,
+            request_id: None,
+            detail: None,
+            status: None,
+        };
+        let id = JobId(uuid::Uuid::from_u128(u128::from(number)));
+        let begun = stage.engine.audit().begin(entry, id).await;
+        let begun = begun.expect("the records answer");
+        let ended = stage.engine.audit().end(begun, 200, None).await;
+        ended.expect("the records answer");
+        if number == 2 {
+            stage.later(1);
+        }
+    }
+    let left = async || {
+        let listed = stage.engine.audit().list(None, 10).await;
+        listed.expect("the records answer").0.len()
+    };
+    stage.later(120_000 - 1);
+    tick(&stage).await;
+    assert_eq!(left().await, 4, "kept for two minutes, to the end of them");
+    stage.later(1);
+    tick(&stage).await;
+    assert_eq!(left().await, 2, "two a second");
+    tick(&stage).await;
+    assert_eq!(left().await, 1);
+    stage.later(1);
+    tick(&stage).await;
+    assert_eq!(left().await, 0);
 }

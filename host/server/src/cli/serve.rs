@@ -153,9 +153,12 @@ async fn follow_limits(flags: HostFlags, engine: Arc<Engine>) {
         return;
     };
     while hangup.recv().await.is_some() {
-        match flags.load() {
-            Ok(config) => {
-                let limits = config.limits.of_engine();
+        let limits = flags.load().and_then(|config| {
+            let limits = config.limits.of_engine();
+            limits.map_err(|text| Failure::Usage(anyhow::Error::msg(text)))
+        });
+        match limits {
+            Ok(limits) => {
                 engine.gates().set_limits(limits);
                 tracing::info!(?limits, "the limits are those of the settings now");
             }
@@ -207,6 +210,8 @@ async fn run(
         access: host.access.clone(),
         body_bytes: host.config.limits.body_bytes,
         connections: host.config.limits.connections,
+        worker_connections: host.config.limits.worker_connections,
+        client_requests: host.config.limits.client_requests,
         drain: DRAIN,
         ..http::Settings::default()
     };

@@ -71,11 +71,20 @@ impl Config {
     }
 }
 
-/// Every key there is. One that has no default is not among the defaults.
+/// Keys that are not among the defaults, since they have none of their own.
+const WITHOUT_DEFAULT: [(&str, &str); 3] = [
+    ("sis", "endpoint"),
+    ("limits", "global_inflight"),
+    ("limits", "burst_inflight"),
+];
+
+/// Every key there is.
 fn known_keys() -> Table {
     let mut known = Table::try_from(Config::default()).unwrap_or_default();
-    if let Some(Value::Table(sis)) = known.get_mut("sis") {
-        sis.insert("endpoint".to_owned(), Value::Table(Table::new()));
+    for (section, key) in WITHOUT_DEFAULT {
+        if let Some(Value::Table(section)) = known.get_mut(section) {
+            section.insert(key.to_owned(), Value::String(String::new()));
+        }
     }
     known
 }

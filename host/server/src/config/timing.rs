@@ -73,7 +73,9 @@ impl Timing {
 pub struct Retention {
     /// For how long a job is kept once it is over, in milliseconds; 0 for ever. Its idempotency key goes with it.
     pub keep_ms: u64,
-    /// How many jobs a second are deleted at most.
+    /// For how long the audit trail is kept, in milliseconds; 0 for ever.
+    pub audit_keep_ms: u64,
+    /// How many jobs, and how many entries of the trail, a second are deleted at most.
     pub deletes_per_second: u32,
 }
 
@@ -81,11 +83,15 @@ impl Default for Retention {
     fn default() -> Self {
         let EngineRetention {
             keep,
+            keep_audit,
             deletes_per_second,
         } = EngineRetention::default();
-        let keep_ms = keep.map_or(0, |keep| u64::try_from(keep.as_millis()).unwrap_or(0));
+        let ms = |keep: Option<Duration>| {
+            keep.map_or(0, |keep| u64::try_from(keep.as_millis()).unwrap_or(0))
+        };
         Self {
-            keep_ms,
+            keep_ms: ms(keep),
+            audit_keep_ms: ms(keep_audit),
             deletes_per_second,
         }
     }
@@ -94,8 +100,10 @@ impl Default for Retention {
 impl Retention {
     /// As the engine takes it.
     pub fn of_engine(&self) -> EngineRetention {
+        let keep = |ms: u64| (ms > 0).then(|| Duration::from_millis(ms));
         EngineRetention {
-            keep: (self.keep_ms > 0).then(|| Duration::from_millis(self.keep_ms)),
+            keep: keep(self.keep_ms),
+            keep_audit: keep(self.audit_keep_ms),
             deletes_per_second: self.deletes_per_second,
         }
     }

@@ -33,7 +33,7 @@ use super::{Shared, body, query, to_the_end};
         (status = 415, description = "UNSUPPORTED_MEDIA_TYPE"),
         (status = 422, description = "INVALID_ENVELOPE, INVALID_PAYLOAD, REF_NOT_ALLOWED, ROUTE_REJECTED"),
         (status = 429, description = "TENANT_LIMIT, LANE_LIMIT, GLOBAL_LIMIT; see Retry-After"),
-        (status = 503, description = "PAUSED, PLUGIN_FAULT, LEDGER_UNAVAILABLE, DRAINING, CONTENDED; see Retry-After"),
+        (status = 503, description = "PAUSED, PLUGIN_FAULT, LEDGER_UNAVAILABLE, BUS_UNAVAILABLE, BUSY, DRAINING, CONTENDED; see Retry-After"),
     )
 )]
 pub(super) async fn submit(
@@ -62,6 +62,7 @@ async fn accept(shared: &Shared, caller: &Calling, request: Request) -> Result<A
     if let Some(tenant) = command.get("tenant_id").and_then(Value::as_str) {
         caller.check_tenant(&TenantId::from(tenant))?;
     }
+    let _turn = shared.clients.turn()?;
     let engine = Arc::clone(&shared.engine);
     Ok(to_the_end(async move { engine.accept(command).await }).await??)
 }

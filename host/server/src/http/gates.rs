@@ -11,7 +11,9 @@ use serde_json::Value;
 
 use super::access::{Calling, Detail};
 use super::problem::Problem;
-use super::views::{GateView, GatesView, PauseListView, PauseView, ResumeView, WantedPauseView};
+use super::views::{
+    GateView, GatesView, PauseListView, PauseView, ResumeView, StoreHealthView, WantedPauseView,
+};
 use super::{Shared, body, query, to_the_end};
 
 /// How the gates stand
@@ -32,10 +34,26 @@ pub(super) async fn show(
     let now = engine.ports().clock.now();
     let pauses = engine.pauses().list(now).await?;
     let standings = engine.gates().standings();
+    let clients = &shared.clients;
+    let at_most = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+    let of_clients = GateView {
+        gate: "client_requests",
+        fullest: None,
+        used: at_most(clients.used()),
+        limit: at_most(clients.limit()),
+        refused: clients.refused(),
+        freed_per_second: 0.0,
+    };
+    let gates = standings.into_iter().map(GateView::from);
     Ok(Json(GatesView {
         draining: engine.is_draining(),
         held: u64::try_from(engine.pauses().held()).unwrap_or(u64::MAX),
-        gates: standings.into_iter().map(GateView::from).collect(),
+        gates: gates.chain([of_clients]).collect(),
+        health: engine
+            .health()
+            .conditions()
+            .map(StoreHealthView::from)
+            .into(),
         pauses: pauses.iter().cloned().map(PauseView::from).collect(),
     }))
 }

@@ -129,6 +129,7 @@ pub(super) async fn cancel(
     query::none(query.as_deref())?;
     let id = own(&shared, &caller, path).await?;
     let engine = Arc::clone(&shared.engine);
+    let _turn = shared.clients.turn()?;
     let job = to_the_end(async move { engine.cancel(id).await }).await??;
     Ok((StatusCode::ACCEPTED, Json(JobView::from(&*job))))
 }
@@ -155,6 +156,7 @@ pub(super) async fn redrive(
     query::none(query.as_deref())?;
     let id = own(&shared, &caller, path).await?;
     let engine = Arc::clone(&shared.engine);
+    let _turn = shared.clients.turn()?;
     let job = to_the_end(async move { engine.redrive(id).await }).await??;
     Ok((StatusCode::ACCEPTED, Json(JobView::from(&*job))))
 }

@@ -1,8 +1,8 @@
 //! The accept loop.
 //!
 //! Why not `axum::serve`: it sets no timer, so a client that sends its request's head one byte at a time holds a
-//! connection for ever. Here the head has a time and a size, an answer that is not read has a time, the number of connections is bounded (more wait in the
-//! kernel), and no error of accepting ends the loop: with every descriptor in use it waits and tries again.
+//! connection for ever. Here the head has a time and a size, an answer that is not read has a time, the number of connections
+//! is bounded (some are for workers alone, see [`super::budget`]; more wait in the kernel), and no error of accepting ends the loop: with every descriptor in use it waits and tries again.
 //!
 //! Stopping is graceful: nothing new is accepted, idle connections are closed, requests under way end and their
 //! connections with them; what is left at the deadline is cut.
@@ -34,21 +34,21 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// Serves until the future ends, then stops as the module says. `closing` is cancelled first, for what would not end
 /// by itself.
-pub async fn serve(
+pub(super) async fn serve(
     listener: TcpListener,
-    router: Router,
+    routers: Routers,
     settings: &Settings,
     closing: &CancellationToken,
     until: impl Future<Output = ()>,
 ) {
-    let all = u32::try_from(settings.connections)
-        .unwrap_or(u32::MAX)
-        .max(1);
-    let places = Arc::new(Semaphore::new(usize::try_from(all).unwrap_or(usize::MAX)));
+    let places = Places {
+        for_all: Pool::new(settings.connections),
+        for_workers: Pool::new(settings.worker_connections),
+    };
     let serving = Serving {
         protocol: protocol(settings.head_timeout),
         patience: settings.stall_timeout,
-        router,
+        routers,
         closing: closing.clone(),
         cut: CancellationToken::new(),
     };
@@ -57,10 +57,10 @@ pub async fn serve(
         tokio::select! {
             biased;
             () = &mut until => break,
-            (stream, place) = next(&listener, &places) => {
+            (stream, place, kind) = next(&listener, &places) => {
                 let serving = serving.clone();
                 tokio::spawn(async move {
-                    serving.connection(stream).await;
+                    serving.connection(stream, kind).await;
                     drop(place);
                 });
             }
@@ -69,11 +69,9 @@ pub async fn serve(
     drop(listener);
     closing.cancel();
     // Every place is free again once every connection is closed.
-    if tokio::time::timeout(settings.drain, places.acquire_many(all))
-        .await
-        .is_err()
-    {
-        let open = usize::try_from(all).unwrap_or(usize::MAX) - places.available_permits();
+    let closed = tokio::time::timeout(settings.drain, places.all_free()).await;
+    if closed.is_err() {
+        let open = places.for_all.used() + places.for_workers.used();
         tracing::warn!(
             connections = open,
             "cut at the deadline; nothing that was answered is lost"
@@ -93,18 +91,12 @@ fn protocol(head_timeout: Duration) -> http1::Builder {
 }
 
 /// The next connection, once there is a place for it.
-async fn next(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> (TcpStream, OwnedSemaphorePermit) {
-    let Ok(place) = Arc::clone(places).acquire_owned().await else {
-        // The semaphore is never closed.
-        return std::future::pending().await;
-    };
+async fn next(listener: &TcpListener, places: &Places) -> (TcpStream, OwnedSemaphorePermit, Kind) {
+    let (place, kind) = places.next().await;
     let mut wait = FIRST_WAIT;
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => return (stream, place),
+            Ok((stream, _)) => return (stream, place, kind),
             Err(error) if is_the_clients(&error) => {
                 tracing::debug!(%error, "a client was gone before it was accepted");
             }
@@ -125,21 +117,91 @@ fn is_the_clients(error: &io::Error) -> bool {
     )
 }
 
+/// What connections serve.
+#[derive(Clone)]
+pub(super) struct Routers {
+    /// Everything.
+    pub(super) for_all: Router,
+    /// What workers need.
+    pub(super) for_workers: Router,
+}
+
+/// Whom a connection is for.
+#[derive(Clone, Copy)]
+enum Kind {
+    All,
+    Workers,
+}
+
+/// Places for connections.
+struct Places {
+    for_all: Pool,
+    for_workers: Pool,
+}
+
+struct Pool {
+    all: u32,
+    free: Arc<Semaphore>,
+}
+
+impl Pool {
+    fn new(places: usize) -> Self {
+        let all = u32::try_from(places).unwrap_or(u32::MAX).max(1);
+        let free = Semaphore::new(usize::try_from(all).unwrap_or(usize::MAX));
+        Self {
+            all,
+            free: Arc::new(free),
+        }
+    }
+
+    async fn place(&self) -> OwnedSemaphorePermit {
+        match Arc::clone(&self.free).acquire_owned().await {
+            Ok(place) => place,
+            // The semaphore is never closed.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    fn used(&self) -> usize {
+        usize::try_from(self.all).unwrap_or(usize::MAX) - self.free.available_permits()
+    }
+}
+
+impl Places {
+    /// A place for anybody as long as there is one, else one for workers.
+    async fn next(&self) -> (OwnedSemaphorePermit, Kind) {
+        tokio::select! {
+            biased;
+            place = self.for_all.place() => (place, Kind::All),
+            place = self.for_workers.place() => (place, Kind::Workers),
+        }
+    }
+
+    async fn all_free(&self) {
+        for pool in [&self.for_all, &self.for_workers] {
+            let _all = pool.free.acquire_many(pool.all).await;
+        }
+    }
+}
+
 #[derive(Clone)]
 struct Serving {
     protocol: http1::Builder,
     patience: Duration,
-    router: Router,
+    routers: Routers,
     closing: CancellationToken,
     cut: CancellationToken,
 }
 
 impl Serving {
-    async fn connection(self, stream: TcpStream) {
+    async fn connection(self, stream: TcpStream, kind: Kind) {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "a connection stays without TCP_NODELAY");
         }
-        let service = TowerToHyperService::new(self.router);
+        let service = TowerToHyperService::new(match kind {
+            Kind::All => self.routers.for_all,
+            Kind::Workers => self.routers.for_workers,
+        });
         let stream = TokioIo::new(Patient::new(stream, self.patience));
         let mut connection = pin!(self.protocol.serve_connection(stream, service));
         let outcome = tokio::select! {

@@ -5,6 +5,7 @@
 //! routes      every route, and what it takes
 //! access      who calls, and whether that is enough
 //! around      every request: its id, its log span, its metrics, panics, problems, security headers
+//! budget      what clients may use, so that workers are always heard
 //! body, json  what comes in: media type, size, time, then strict JSON
 //! commands, jobs, events, callbacks, registry, health   the handlers: they ask the engine and show its answer
 //! views       what is shown; problem: every error
@@ -28,6 +29,7 @@ use tracing::Instrument as _;
 
 use self::access::{Access, Guard, Needs};
 use self::body::Bounds;
+use self::budget::Clients;
 use self::metrics::Metrics;
 use self::problem::Problem;
 
@@ -35,6 +37,7 @@ pub mod access;
 mod around;
 mod audit;
 mod body;
+mod budget;
 mod callbacks;
 mod commands;
 mod console;
@@ -67,8 +70,12 @@ pub struct Settings {
     pub body_bytes: usize,
     /// How long a body may take to arrive.
     pub body_timeout: Duration,
-    /// How many connections there may be at once; more wait to be accepted.
+    /// How many connections there may be at once; more are for workers alone.
     pub connections: usize,
+    /// How many connections workers may have on top of these; more wait to be accepted.
+    pub worker_connections: usize,
+    /// How many requests of clients are worked on at once, so that they leave room for callbacks.
+    pub client_requests: usize,
     /// How long the head of a request may take to arrive. An idle connection is closed after it, too.
     pub head_timeout: Duration,
     /// How long a client may leave an answer unread before its connection is cut.
@@ -92,6 +99,8 @@ impl Default for Settings {
             body_bytes: 1 << 20,
             body_timeout: Duration::from_secs(30),
             connections: 12_000,
+            worker_connections: 1_000,
+            client_requests: 2_048,
             head_timeout: Duration::from_secs(10),
             stall_timeout: Duration::from_secs(30),
             drain: Duration::from_secs(10),
@@ -118,6 +127,7 @@ pub(crate) struct Shared {
     /// Ends the live streams.
     closing: CancellationToken,
     streams: Arc<Semaphore>,
+    clients: Clients,
     /// What the request ids of this run begin with.
     run: String,
     requests: AtomicU64,
@@ -130,6 +140,7 @@ impl Api {
             metrics: Metrics::new(),
             closing: CancellationToken::new(),
             streams: Arc::new(Semaphore::new(settings.streams)),
+            clients: Clients::new(settings.client_requests),
             run: format!("{:x}", engine.ports().clock.now().0),
             requests: AtomicU64::new(1),
             engine,
@@ -148,6 +159,16 @@ impl Api {
 
     /// All routes, with all that goes around them.
     pub fn router(&self) -> Router {
+        self.with_around(self.routes())
+    }
+
+    /// The routes that workers need; the others answer that the host is busy.
+    fn router_for_workers(&self) -> Router {
+        let routes = self.routes();
+        self.with_around(routes.layer(axum::middleware::from_fn(budget::workers_only)))
+    }
+
+    fn routes(&self) -> Router {
         let mut router = routes::router(&self.shared);
         if let Some(bus) = &self.bus {
             let guard = Guard {
@@ -158,19 +179,26 @@ impl Api {
             let guard = axum::middleware::from_fn_with_state(guard, access::guard);
             router = router.nest("/bus", bus.clone().layer(guard));
         }
-        let around = axum::middleware::from_fn_with_state(Arc::clone(&self.shared), around::around);
         router
             .fallback(async || Problem::not_found())
             .method_not_allowed_fallback(async || Problem::method_not_allowed(None))
-            .layer(around)
+    }
+
+    fn with_around(&self, router: Router) -> Router {
+        let around = axum::middleware::from_fn_with_state(Arc::clone(&self.shared), around::around);
+        router.layer(around)
     }
 }
 
 /// Serves until the future ends, then lets the requests under way end. See [`listen`].
 pub async fn serve(listener: TcpListener, api: Api, until: impl Future<Output = ()>) {
+    let routers = listen::Routers {
+        for_all: api.router(),
+        for_workers: api.router_for_workers(),
+    };
     listen::serve(
         listener,
-        api.router(),
+        routers,
         &api.shared.settings,
         &api.shared.closing,
         until,

@@ -238,6 +238,7 @@ fn answer(refusal: &Refusal) -> (StatusCode, Option<Duration>) {
         Refusal::Paused { .. } => (StatusCode::SERVICE_UNAVAILABLE, Some(PAUSED)),
         Refusal::PluginFault { .. }
         | Refusal::LedgerUnavailable(_)
+        | Refusal::Sick(_)
         | Refusal::Draining
         | Refusal::Contended => (StatusCode::SERVICE_UNAVAILABLE, None),
         Refusal::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, None),
@@ -275,6 +276,7 @@ fn detail(refusal: &Refusal) -> String {
         | Refusal::TenantFuelLimit { .. }
         | Refusal::LaneLimit { .. }
         | Refusal::GlobalLimit { .. }
+        | Refusal::Sick(_)
         | Refusal::TooLarge(_)
         | Refusal::Paused { .. }
         | Refusal::Draining

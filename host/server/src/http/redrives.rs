@@ -15,7 +15,7 @@ use lucius_engine::redrive::{
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::access::Calling;
+use super::access::{Calling, Detail};
 use super::jobs::IdPath;
 use super::problem::Problem;
 use super::views::{RedriveListView, RedriveView};
@@ -126,7 +126,10 @@ pub(super) async fn begin(
     let redrive = to_the_end(async move { engine.begin_redrive(order).await }).await??;
     let location = format!("/v1/redrives/{}", redrive.id);
     let view = RedriveView::from(&redrive);
-    Ok((StatusCode::ACCEPTED, [(LOCATION, location)], Json(view)).into_response())
+    let detail = Detail(view.in_short());
+    let mut response = (StatusCode::ACCEPTED, [(LOCATION, location)], Json(view)).into_response();
+    response.extensions_mut().insert(detail);
+    Ok(response)
 }
 
 /// List redrives

@@ -26,7 +26,8 @@ pub use dead_letters::{
 };
 pub use event::{EventListView, EventView};
 pub use gates::{
-    GateView, GatesView, MannerView, PauseListView, PauseView, ResumeView, WantedPauseView,
+    GateView, GatesView, MannerView, PauseListView, PauseView, ResumeView, StoreHealthView,
+    WantedPauseView,
 };
 pub use host::{HostListView, HostView};
 pub use plan::{

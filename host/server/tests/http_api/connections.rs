@@ -15,14 +15,14 @@ use crate::host::{Host, command, limits};
 /// Longer than any of this takes; only a test that hangs gets here.
 const FOREVER: Duration = Duration::from_secs(60);
 
-struct Served {
+pub(crate) struct Served {
     address: SocketAddr,
-    stop: oneshot::Sender<()>,
-    task: JoinHandle<()>,
+    pub(crate) stop: oneshot::Sender<()>,
+    pub(crate) task: JoinHandle<()>,
     host: Host,
 }
 
-async fn served(settings: Settings) -> Served {
+pub(crate) async fn served(settings: Settings) -> Served {
     let host = Host::with(limits(), settings).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -39,16 +39,16 @@ async fn served(settings: Settings) -> Served {
     }
 }
 
-async fn connect(served: &Served) -> TcpStream {
+pub(crate) async fn connect(served: &Served) -> TcpStream {
     TcpStream::connect(served.address).await.unwrap()
 }
 
-async fn write(stream: &mut TcpStream, text: &str) {
+pub(crate) async fn write(stream: &mut TcpStream, text: &str) {
     stream.write_all(text.as_bytes()).await.unwrap();
 }
 
 /// All that comes until the other side closes.
-async fn read_all(mut stream: TcpStream) -> String {
+pub(crate) async fn read_all(mut stream: TcpStream) -> String {
     let mut bytes = Vec::new();
     tokio::time::timeout(FOREVER, stream.read_to_end(&mut bytes))
         .await
@@ -58,7 +58,7 @@ async fn read_all(mut stream: TcpStream) -> String {
 }
 
 /// One answer with a body of known length, the connection staying open.
-async fn read_answer(stream: &mut TcpStream) -> String {
+pub(crate) async fn read_answer(stream: &mut TcpStream) -> String {
     let mut text = String::new();
     loop {
         let mut buffer = [0; 4_096];

@@ -2,6 +2,7 @@
 
 use axum::http::Method;
 use lucius_engine::settings::Limits;
+use lucius_memory::faulty::Fault;
 use lucius_server::http::Settings;
 use serde_json::{Value, json};
 
@@ -40,7 +41,8 @@ async fn a_gate_that_refuses_shows_who_fills_it_and_how_often_it_refused() {
             "tenant_inflight",
             "outbox_backlog",
             "burst_inflight",
-            "global_inflight"
+            "global_inflight",
+            "client_requests"
         ]
     );
     let metrics = host.get("/metrics").await.text;
@@ -105,4 +107,30 @@ async fn an_operator_pauses_and_resumes_and_clients_are_told() {
     host.bare(Method::DELETE, "/v1/pauses")
         .await
         .problem(405, "METHOD_NOT_ALLOWED");
+}
+
+#[tokio::test]
+async fn a_sick_ledger_is_said_at_once_and_shown_until_it_is_well() {
+    let host = Host::start().await;
+    host.ledger.set_outage(Some(Fault::Before));
+    for _ in 0..9 {
+        let refused = host.post("/v1/commands", &command()).await;
+        refused.problem(503, "LEDGER_UNAVAILABLE");
+        host.clock.advance(300);
+    }
+    let refused = host.post("/v1/commands", &command()).await;
+    let problem = refused.problem(503, "LEDGER_UNAVAILABLE");
+    let line = "the ledger takes nothing just now, so nothing was tried: try again later";
+    assert_eq!(problem["detail"], line);
+    let health = host.get("/v1/gates").await.json()["health"].clone();
+    assert_eq!(
+        (&health[0]["store"], &health[0]["ok"]),
+        (&json!("ledger"), &json!(false))
+    );
+    assert!(health[0]["failing_since"].is_string(), "{health}");
+    assert_eq!(health[1]["ok"], true);
+    host.ledger.set_outage(None);
+    host.clock.advance(1_000);
+    host.submit(&command()).await;
+    assert_eq!(host.get("/v1/gates").await.json()["health"][0]["ok"], true);
 }

@@ -20,6 +20,7 @@ use axum::response::{IntoResponse as _, Response};
 use lucius_domain::id::TenantId;
 use lucius_engine::access::keys::{Denied, Keys};
 use lucius_engine::access::{Caller, Scope, Tenants};
+use tokio::sync::SemaphorePermit;
 
 use super::Shared;
 use super::problem::Problem;
@@ -84,19 +85,36 @@ pub(super) async fn guard(State(guard): State<Guard>, request: Request, next: Ne
     let Some(caller) = caller else {
         return next.run(Request::from_parts(parts, body)).await;
     };
+    let turn = match guard.turn(&parts.method) {
+        Ok(turn) => turn,
+        Err(problem) => return problem.into_response(),
+    };
     let begun = match audit::begin(&guard, &caller, &parts).await {
         Ok(begun) => begun,
         Err(problem) => return problem.into_response(),
     };
     parts.extensions.insert(caller);
     let request = Request::from_parts(parts, body);
-    match begun {
+    let response = match begun {
         None => next.run(request).await,
-        Some(begun) => audit::carry_out(guard.shared, begun, next.run(request)).await,
-    }
+        Some(begun) => {
+            let shared = Arc::clone(&guard.shared);
+            audit::carry_out(shared, begun, next.run(request)).await
+        }
+    };
+    drop(turn);
+    response
 }
 
 impl Guard {
+    /// A client that reads takes its turn here; one that sends a body does once that is there.
+    fn turn(&self, method: &Method) -> Result<Option<SemaphorePermit<'_>>, Problem> {
+        match self.needs {
+            Needs::Scope(Scope::Read) if method.is_safe() => self.shared.clients.turn().map(Some),
+            Needs::Scope(_) | Needs::Nothing | Needs::AttemptToken | Needs::Bus => Ok(None),
+        }
+    }
+
     async fn admit(&self, parts: &Parts) -> Result<Option<Caller>, Problem> {
         match &self.shared.settings.access {
             Access::Open(names) => names.check(&parts.headers)?,

@@ -129,6 +129,8 @@ pub struct RedriveView {
     pub refused: u64,
     /// Why, for the last few.
     pub refusals: Vec<RefusedView>,
+    /// The gate or pause that the next ones wait for: `tenant_inflight`, `pause lane:3`.
+    pub waits_for: Option<String>,
     /// Who asked for it.
     pub requested_by: String,
     /// Why they did.
@@ -174,11 +176,27 @@ impl RedriveView {
             redriven: 0,
             refused: 0,
             refusals: Vec::new(),
+            waits_for: None,
             requested_by: order.requested_by.clone(),
             reason: order.reason.clone(),
             created_at: None,
             ended_at: None,
         }
+    }
+
+    /// What goes on record about it.
+    pub fn in_short(&self) -> String {
+        let filter = Value::Object(self.filter.clone());
+        let (id, reason) = (self.id.as_deref(), self.reason.as_deref());
+        format!(
+            "redrive {}: {} of {filter}, {} a second, {}{}{}",
+            id.unwrap_or_default(),
+            self.matched,
+            self.rate,
+            self.version,
+            if reason.is_some() { ", " } else { "" },
+            reason.unwrap_or_default(),
+        )
     }
 }
 
@@ -199,6 +217,7 @@ impl From<&Redrive> for RedriveView {
             redriven: redrive.redriven,
             refused: redrive.refused,
             refusals: redrive.refusals.iter().map(Into::into).collect(),
+            waits_for: redrive.waits_for.clone(),
             requested_by: redrive.requested_by.clone(),
             reason: redrive.reason.clone(),
             created_at: Some(redrive.created_at.to_string()),

@@ -1,6 +1,7 @@
 //! Gates and pauses as they are shown.
 
 use lucius_engine::gates::Standing;
+use lucius_engine::gates::health::Condition;
 use lucius_engine::gates::pause::{Manner, Pause};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -9,7 +10,7 @@ use utoipa::ToSchema;
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Gate)]
 pub struct GateView {
-    /// Which limit: `tenant_inflight`, `outbox_backlog`, `burst_inflight`, `global_inflight`.
+    /// Which limit: `tenant_inflight`, `outbox_backlog`, `burst_inflight`, `global_inflight`, `client_requests`.
     pub gate: &'static str,
     /// The fullest tenant or lane, where the limit is one of each.
     pub fullest: Option<String>,
@@ -54,8 +55,42 @@ pub struct GatesView {
     pub held: u64,
     /// Each limit.
     pub gates: Vec<GateView>,
+    /// Whether ledger and bus take what they are given.
+    pub health: Vec<StoreHealthView>,
     /// What operators have stopped.
     pub pauses: Vec<PauseView>,
+}
+
+/// How ledger or bus is.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = StoreHealth)]
+pub struct StoreHealthView {
+    /// `ledger` or `bus`.
+    pub store: &'static str,
+    /// False while every write fails; commands are then refused until one works.
+    pub ok: bool,
+    /// Since when writes fail; null when the last one worked.
+    #[schema(format = DateTime)]
+    pub failing_since: Option<String>,
+    /// Commands that were refused for it since the host started.
+    pub refused: u64,
+}
+
+impl From<Condition> for StoreHealthView {
+    fn from(condition: Condition) -> Self {
+        let Condition {
+            store,
+            failing_since,
+            is_sick,
+            refused,
+        } = condition;
+        Self {
+            store: store.as_str(),
+            ok: !is_sick,
+            failing_since: failing_since.map(|at| at.to_string()),
+            refused,
+        }
+    }
 }
 
 /// What becomes of new commands.
