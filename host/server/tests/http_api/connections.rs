@@ -179,6 +179,7 @@ async fn what_is_not_http_or_has_too_long_a_head_is_answered_and_closed() {
 async fn more_connections_than_places_wait_for_one() {
     let served = served(Settings {
         connections: 1,
+        worker_connections: 1,
         ..Settings::default()
     })
     .await;
@@ -186,6 +187,9 @@ async fn more_connections_than_places_wait_for_one() {
     let mut first = connect(&served).await;
     write(&mut first, ask).await;
     read_answer(&mut first).await;
+    let mut of_workers = connect(&served).await;
+    write(&mut of_workers, ask).await;
+    read_answer(&mut of_workers).await;
     let mut second = connect(&served).await;
     write(&mut second, ask).await;
     let mut byte = [0];
