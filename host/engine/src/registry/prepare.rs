@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use futures_util::StreamExt as _;
 use lucius_domain::contract;
 use lucius_domain::id::{Digest, Generation};
 use lucius_domain::plugin::Pin;
@@ -16,6 +17,9 @@ use super::standing::Standing;
 use super::trust::Guard;
 use super::{EntryError, PluginEntry, Protocol, Snapshot, StepEntry};
 use crate::schema::{Compiled, Schemas};
+
+/// How many components are admitted at once. The runtime bounds how many of them are compiled; this bounds the rest.
+const ADMITTED_AT_ONCE: usize = 8;
 
 /// What preparing needs.
 pub(super) struct Workshop<'a> {
@@ -81,15 +85,25 @@ impl Workshop<'_> {
         };
         let mut materials = Materials::default();
         let mut plugins = BTreeMap::new();
-        for spec in &manifest.plugins {
-            match self.admit(spec, from, guard.as_ref(), &mut materials).await {
-                Ok(entry) => {
-                    plugins.insert(format!("{}@{}", spec.id, spec.version), Arc::new(entry));
+        let guard = guard.as_ref();
+        let admissions: Vec<_> = manifest
+            .plugins
+            .iter()
+            .map(|spec| self.admit(spec, from, guard))
+            .collect();
+        // One after the other, compiling them would leave all processors but one without work.
+        let admitted: Vec<_> = futures_util::stream::iter(admissions)
+            .buffered(ADMITTED_AT_ONCE)
+            .collect()
+            .await;
+        for (spec, outcome) in manifest.plugins.iter().zip(admitted) {
+            let name = format!("{}@{}", spec.id, spec.version);
+            match outcome {
+                Ok((entry, bytes)) => {
+                    materials.files.insert(entry.pin.digest, bytes);
+                    plugins.insert(name, Arc::new(entry));
                 }
-                Err(reason) => {
-                    let entry = format!("plugin {}@{}", spec.id, spec.version);
-                    errors.push(EntryError::new(entry, reason));
-                }
+                Err(reason) => errors.push(EntryError::new(format!("plugin {name}"), reason)),
             }
         }
         let mut protocols = Vec::new();
@@ -157,8 +171,7 @@ impl Workshop<'_> {
         spec: &PluginSpec,
         from: Bytes<'_>,
         guard: Option<&Guard<'_>>,
-        materials: &mut Materials,
-    ) -> Result<PluginEntry, String> {
+    ) -> Result<(PluginEntry, Arc<[u8]>), String> {
         let declared = Digest::parse(&spec.sha256)
             .ok_or("sha256 is not 64 hexadecimal digits: run cargo xtask plugins")?;
         let bytes = match from {
@@ -199,20 +212,20 @@ impl Workshop<'_> {
                 "it may route to service \"{service}\", which is not granted: add it to the entry's services"
             ));
         }
-        materials.files.insert(actual, bytes);
         let pin = Pin {
             id: spec.id.clone(),
             version: spec.version.clone(),
             digest: actual,
         };
         let services = spec.services.clone();
-        Ok(PluginEntry {
+        let entry = PluginEntry {
             pin,
             limits,
             services,
             config: spec.config.clone(),
             serial,
-        })
+        };
+        Ok((entry, bytes))
     }
 
     async fn protocol(
