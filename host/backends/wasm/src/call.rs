@@ -59,7 +59,7 @@ impl Host {
         &self,
         plugin: &Plugin,
         limits: &Limits,
-        call: Call,
+        call: &Call,
     ) -> Result<Answered, Fault> {
         let mut store = self.store(plugin, limits)?;
         let said = plugin
@@ -111,10 +111,10 @@ mod tests {
             validate: "(loop $again (br $again)) (unreachable)".to_owned(),
             ..Guest::default()
         };
-        let ended = host.call(&plugin(&host, &endless), &limits, guests::validate());
+        let ended = host.call(&plugin(&host, &endless), &limits, &guests::validate());
         assert_eq!(ended, Err(Fault::Fuel { limit: 1_000_000 }));
         let friendly = plugin(&host, &Guest::default());
-        let answered = host.call(&friendly, &limits, guests::validate());
+        let answered = host.call(&friendly, &limits, &guests::validate());
         assert!(matches!(
             answered.expect("it answers").answer,
             Answer::Validated(Ok(_))

@@ -3,6 +3,9 @@
 //! Everything a first-party plugin does not need is off, because a feature that is off has no bugs. Fuel gives the
 //! verdict that is the same on every host, the epoch is the wall-clock backstop behind it. Instances come from a
 //! pool that is reserved up front, so a fresh instance is a reset and not a mapping.
+//!
+//! Every access to memory is checked by the guest's code itself, not by unmapped pages behind the memory: those would
+//! have to be protected and unprotected for every call, and each time the kernel interrupts all processors.
 
 use wasmtime::{Config, Enabled, Engine, PoolingAllocationConfig};
 
@@ -58,6 +61,9 @@ fn rules() -> Config {
         .epoch_interruption(true)
         .consume_fuel(true)
         .max_wasm_stack(GUEST_STACK_BYTES)
+        .signals_based_traps(false)
+        .memory_guard_size(0)
+        .guard_before_linear_memory(false)
         .cranelift_nan_canonicalization(true)
         .wasm_memory64(false)
         .wasm_multi_memory(false)

@@ -7,8 +7,8 @@
 //!
 //! The way of a component: [`admission`] looks at the bytes without compiling, [`foundry`] finds its code in the
 //! [`cache`] or has it compiled in a child process ([`compiler`]) and links it for its version of the contract
-//! ([`world`]), `describe` says who it is. The way of a call: [`pool`] queues it fairly, [`walls`] builds its store,
-//! [`call`] asks, [`output`] believes nothing of the answer, and [`fault`] says in one line what went wrong.
+//! ([`world`]), `describe` says who it is. The way of a call: [`pace`] says whether it runs at once, [`pool`] queues it
+//! fairly if not, [`walls`] builds its store, [`call`] asks, [`output`] believes nothing of the answer, and [`fault`] says in one line what went wrong.
 
 mod admission;
 mod cache;
@@ -20,6 +20,7 @@ mod foundry;
 mod load;
 mod log;
 mod output;
+mod pace;
 mod pool;
 mod revive;
 mod text;
@@ -35,12 +36,13 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::available_parallelism;
+use std::time::Instant;
 
 use async_trait::async_trait;
 use lucius_domain::id::Digest;
 use lucius_domain::plugin::Description;
 use lucius_ports::plugin::{AdmissionError, Answered, Call, Fault, Limits, Runtime};
-use tokio::sync::{OnceCell, oneshot};
+use tokio::sync::{OnceCell, Semaphore, oneshot};
 
 pub use crate::cache::CacheSettings;
 pub use crate::compiler::child::compile_child;
@@ -51,7 +53,7 @@ use crate::call::Host;
 use crate::foundry::{Cast, Foundry};
 use crate::load::Plugin;
 use crate::pool::{Pool, Question, Shares, Task};
-use crate::ticker::Ticker;
+use crate::ticker::{Running, Ticker};
 
 /// What the operator sets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,7 +114,10 @@ pub enum StartError {
 pub struct Sandbox {
     // Dropped in this order: guests that still run need the epoch to advance.
     pool: Pool,
-    ticker: Ticker,
+    _ticker: Ticker,
+    running: Running,
+    /// Calls that may run at once at the same time; each needs an instance of the pool.
+    at_once: Semaphore,
     host: Arc<Host>,
     foundry: Foundry,
     loaded: RwLock<HashMap<Digest, Slot>>,
@@ -141,7 +146,8 @@ impl Sandbox {
             queue: settings.queue.max(1),
             queue_of_one: (settings.queue / 2).max(1),
         };
-        let instances = u32::try_from(shares.threads).unwrap_or(u32::MAX);
+        let at_once = available_parallelism().map_or(1, usize::from);
+        let instances = u32::try_from(shares.threads + at_once).unwrap_or(u32::MAX);
         let memory_bytes = usize::try_from(settings.memory_bytes).unwrap_or(usize::MAX);
         let engine = engine::start(instances, memory_bytes)
             .map_err(|error| StartError::Engine(fault::reason(&error)))?;
@@ -162,7 +168,9 @@ impl Sandbox {
         let host = Arc::new(Host { engine, settings });
         Ok(Self {
             pool: Pool::start(&host, &ticker.running(), shares)?,
-            ticker,
+            running: ticker.running(),
+            _ticker: ticker,
+            at_once: Semaphore::new(at_once),
             host,
             foundry,
             loaded: RwLock::default(),
@@ -191,9 +199,36 @@ impl Sandbox {
         call: Call,
     ) -> Result<Answered, Fault> {
         let plugin = self.plugin(component).ok_or(Fault::NotLoaded)?;
-        let running = self.ticker.running();
-        let _ticking = running.enter();
-        pool::caught(|| self.host.call(&plugin, &self.within(limits), call)).and_then(|said| said)
+        self.run(&plugin, &self.within(limits), &call)
+    }
+
+    fn run(&self, plugin: &Plugin, limits: &Limits, call: &Call) -> Result<Answered, Fault> {
+        let _ticking = self.running.enter();
+        pool::caught(|| self.host.call(plugin, limits, call)).and_then(|said| said)
+    }
+
+    /// Puts a call on the calling thread, if it is one for it; see [`pace`].
+    fn run_at_once(
+        &self,
+        plugin: &Plugin,
+        limits: &Limits,
+        call: &Call,
+    ) -> Option<Result<Answered, Fault>> {
+        if !plugin.pace.is_quick() {
+            return None;
+        }
+        let _place = self.at_once.try_acquire().ok()?;
+        let began = Instant::now();
+        match self.run(plugin, &pace::at_once(limits), call) {
+            Err(fault) if pace::is_too_long(&fault, limits) => {
+                plugin.pace.took_too_long();
+                None
+            }
+            said => {
+                plugin.pace.took(began.elapsed());
+                Some(said)
+            }
+        }
     }
 
     fn within(&self, limits: Limits) -> Limits {
@@ -276,13 +311,17 @@ impl Runtime for Sandbox {
         call: Call,
     ) -> Result<Answered, Fault> {
         let plugin = self.plugin(component).ok_or(Fault::NotLoaded)?;
+        let limits = self.within(limits);
+        if let Some(said) = self.run_at_once(&plugin, &limits, &call) {
+            return said;
+        }
         let (reply, answer) = oneshot::channel();
         let question = Question::Call(call, reply);
         self.pool.submit(
             *component,
             Task {
                 plugin,
-                limits: self.within(limits),
+                limits,
                 question,
             },
         )?;

@@ -9,6 +9,7 @@ use wasmtime::Engine;
 use wasmtime::component::{Component, InstancePre, Linker};
 
 use crate::fault;
+use crate::pace::Pace;
 use crate::walls::State;
 use crate::world::{Exports, World};
 
@@ -21,6 +22,8 @@ pub(crate) struct Plugin {
     pub(crate) pre: InstancePre<State>,
     /// Where its functions are.
     pub(crate) exports: Exports,
+    /// How long its calls take.
+    pub(crate) pace: Arc<Pace>,
 }
 
 /// Links a component to what its version of the contract gives it.
@@ -40,7 +43,13 @@ pub(crate) fn link(
         .map_err(|error| AdmissionError::World(fault::reason(&error)))?;
     let exports = world.exports(component)?;
     let name = digest.to_string().get(..12).unwrap_or_default().into();
-    Ok(Plugin { name, pre, exports })
+    let pace = Arc::default();
+    Ok(Plugin {
+        name,
+        pre,
+        exports,
+        pace,
+    })
 }
 
 /// Runs long work on a thread of its own and waits for it without holding up the caller's.

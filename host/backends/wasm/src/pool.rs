@@ -9,6 +9,7 @@ use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use lucius_domain::id::Digest;
 use lucius_domain::plugin::Description;
@@ -242,7 +243,12 @@ fn run(host: &Host, running: &Running, task: Task) {
             let _ = reply.send(described.unwrap_or_else(|fault| Err(fault.into())));
         }
         Question::Call(call, reply) if !reply.is_closed() => {
-            let answered = caught(|| host.call(&plugin, &limits, call));
+            let answered = caught(|| {
+                let began = Instant::now();
+                let answered = host.call(&plugin, &limits, &call);
+                plugin.pace.took(began.elapsed());
+                answered
+            });
             let _ = reply.send(answered.unwrap_or_else(Err));
         }
         Question::Describe(_) | Question::Call(..) => {}

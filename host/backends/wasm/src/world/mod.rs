@@ -135,7 +135,7 @@ impl Exports {
         &self,
         instance: &Instance,
         store: &mut Store<State>,
-        call: Call,
+        call: &Call,
         output: Output,
     ) -> wasmtime::Result<Result<Answer, Fault>> {
         match self {

@@ -129,7 +129,7 @@ impl Exports {
         &self,
         instance: &Instance,
         store: &mut Store<State>,
-        call: Call,
+        call: &Call,
         output: Output,
     ) -> wasmtime::Result<Result<Answer, Fault>> {
         match call {
@@ -141,12 +141,12 @@ impl Exports {
             }
             Call::Route { context } => {
                 let route = instance.get_typed_func(&mut *store, self.route)?;
-                let said: RouteResult = route.call(store, (&convert::context(*context),))?;
+                let said: RouteResult = route.call(store, (&convert::context(context),))?;
                 Ok(convert::routed(said, output))
             }
             Call::Settle { context, report } => {
                 let settle = instance.get_typed_func(&mut *store, self.settle)?;
-                let (context, outcome) = (convert::context(*context), convert::outcome(report));
+                let (context, outcome) = (convert::context(context), convert::outcome(report));
                 let said: SettleResult = settle.call(store, (&context, &outcome))?;
                 Ok(convert::settled(said, output))
             }

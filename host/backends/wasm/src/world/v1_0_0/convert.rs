@@ -13,12 +13,12 @@ use super::{DescribeResult, RouteResult, SettleResult, ValidateResult, wit};
 use crate::output::{Output, broken};
 
 /// A context in the contract's words.
-pub(super) fn context(context: domain::Context) -> wit::Context {
-    let earlier = context.earlier.into_iter().map(|step| wit::StepOutput {
+pub(super) fn context(context: &domain::Context) -> wit::Context {
+    let earlier = context.earlier.iter().map(|step| wit::StepOutput {
         step_id: step.step_id.as_str().to_owned(),
         step_type: step.step_type.as_str().to_owned(),
         skipped: step.skipped,
-        artifacts: step.artifacts.into_iter().map(artifact).collect(),
+        artifacts: step.artifacts.iter().map(artifact).collect(),
     });
     wit::Context {
         step_id: context.step_id.as_str().to_owned(),
@@ -30,7 +30,7 @@ pub(super) fn context(context: domain::Context) -> wit::Context {
         },
         attempt: context.attempt,
         max_attempts: context.max_attempts,
-        input: artifact(context.input),
+        input: artifact(&context.input),
         payload: context.payload.to_string(),
         earlier: earlier.collect(),
         config: context.config.to_string(),
@@ -38,13 +38,13 @@ pub(super) fn context(context: domain::Context) -> wit::Context {
 }
 
 /// A worker's report in the contract's words; where the artifacts were delivered is not the plugin's business.
-pub(super) fn outcome(report: domain::Report) -> wit::Outcome {
+pub(super) fn outcome(report: &domain::Report) -> wit::Outcome {
     match report {
         domain::Report::Succeeded {
             artifact_refs,
             output_ref: _,
         } => {
-            let artifact_of = |reference: &Ref| artifact(domain::Artifact::from(reference));
+            let artifact_of = |reference: &Ref| artifact(&domain::Artifact::from(reference));
             wit::Outcome::Succeeded(wit::Success {
                 artifacts: artifact_refs.iter().map(artifact_of).collect(),
             })
@@ -54,18 +54,18 @@ pub(super) fn outcome(report: domain::Report) -> wit::Outcome {
             failure,
             details,
         } => wit::Outcome::Failed(wit::Failure {
-            retryable,
-            code: failure.code,
-            message: failure.message,
+            retryable: *retryable,
+            code: failure.code.clone(),
+            message: failure.message.clone(),
             details: details.to_string(),
         }),
     }
 }
 
-fn artifact(artifact: domain::Artifact) -> wit::Artifact {
+fn artifact(artifact: &domain::Artifact) -> wit::Artifact {
     wit::Artifact {
-        uri: artifact.uri,
-        content_type: artifact.content_type,
+        uri: artifact.uri.clone(),
+        content_type: artifact.content_type.clone(),
         size_bytes: artifact.size_bytes,
         metadata: artifact.metadata.to_string(),
     }
