@@ -22,8 +22,8 @@ pub struct Change {
     pub expected: Version,
     /// The job as it is from now on; its version is `expected + 1`.
     pub job: Arc<Job>,
-    /// What happened, in order; never empty.
-    pub events: Vec<Recorded>,
+    /// What happened, in order; never empty. Shared, since those who watch a commit keep what it was.
+    pub events: Arc<Vec<Recorded>>,
     /// What it means for the outbox.
     pub outbox: Vec<OutboxChange>,
 }
@@ -171,7 +171,7 @@ impl Transition {
         Some(Change {
             expected,
             job: Arc::new(job),
-            events,
+            events: Arc::new(events),
             outbox,
         })
     }

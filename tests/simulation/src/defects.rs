@@ -31,7 +31,7 @@ pub(crate) fn forge(world: &World, mut change: Change) -> Change {
         }
         Mutation::LoseEvent => {
             if change.events.len() > 1 {
-                change.events.pop();
+                Arc::make_mut(&mut change.events).pop();
             }
         }
         Mutation::StoreOtherState => Arc::make_mut(&mut change.job).progress.notes += 1,
@@ -129,7 +129,7 @@ fn add(change: &mut Change, event: Event) {
         event,
     };
     evolve(job, &recorded);
-    change.events.push(recorded);
+    Arc::make_mut(&mut change.events).push(recorded);
 }
 
 fn sent_before_publish(change: &mut Change) {
@@ -158,7 +158,7 @@ fn sent_before_publish(change: &mut Change) {
 fn beat_for_ever(change: &mut Change) {
     const LONGER_MS: u64 = 60_000;
     let mut renewed = None;
-    for recorded in &mut change.events {
+    for recorded in Arc::make_mut(&mut change.events) {
         if let Event::LeaseRenewed {
             step,
             lease_expires_at,

@@ -80,7 +80,7 @@ impl State {
 impl Entry {
     fn take(&mut self, change: Change) {
         self.job = change.job;
-        self.events.extend(change.events);
+        self.events.extend_from_slice(&change.events);
         self.outbox.extend(
             change
                 .outbox

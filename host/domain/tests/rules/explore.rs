@@ -54,7 +54,7 @@ pub(crate) fn everything() -> Vec<Taken> {
                 let change = transition
                     .finish()
                     .expect("what is not rejected has events");
-                let events = change.events.into_iter().map(|it| it.event).collect();
+                let events = change.events.iter().map(|it| it.event.clone()).collect();
                 (events, Job::clone(&change.job))
             });
             if let Ok((_, after)) = &outcome

@@ -259,7 +259,7 @@ impl World {
         for row in &change.outbox {
             world.change_row((row.step, row.attempt_no), &row.row);
         }
-        for event in &change.events {
+        for event in change.events.iter() {
             world.check(&event.event);
         }
         world.job = change.job;

@@ -130,7 +130,7 @@ impl Pipeline {
 
     /// Counts what a commit made durable.
     pub fn committed(&self, change: &Change) {
-        for recorded in &change.events {
+        for recorded in change.events.iter() {
             self.happened(&change.job, recorded);
         }
         if change.job.progress.status.is_terminal() {
@@ -143,8 +143,10 @@ impl Pipeline {
         match event {
             Event::AttemptCreated { step, attempt } => {
                 if let Some(step_type) = of_step(*step) {
-                    self.known(&step_type);
-                    self.attempts.get_or_create(&StepLabels { step_type }).inc();
+                    let labels = StepLabels { step_type };
+                    if self.attempts.get_or_create(&labels).inc() == 0 {
+                        self.known(&labels.step_type);
+                    }
                 }
                 let budget = job.progress.steps.get(*step).map(|it| it.budget_from);
                 let is_first = budget.map(AttemptNo::next) == Some(attempt.key.no);
