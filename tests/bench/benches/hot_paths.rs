@@ -6,6 +6,8 @@ use std::path::Path;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use lucius_bench::{Bus, Ledger, Plugin};
+use lucius_plugin_ocr::Ocr;
+use serde_json::json;
 
 fn memory(criterion: &mut Criterion) {
     for piece in ["decide", "canonical", "encode"] {
@@ -36,6 +38,13 @@ fn plugin(criterion: &mut Criterion) {
         .expect("there are components: cargo xtask plugins");
     let plugin = Plugin::admit(&component).expect("it is let in");
     criterion.bench_function("plugin call", |bencher| bencher.iter(|| plugin.call()));
+    criterion.bench_function("the logic of ocr's validate, native", |bencher| {
+        bencher.iter(|| {
+            let payload =
+                json!({ "page_range": "1-3,5", "language_hint": "en", "output_format": "TEXT" });
+            lucius_step_sdk::testing::validate::<Ocr>(payload, json!({})).expect("it is right")
+        });
+    });
 }
 
 criterion_group!(benches, memory, disk, plugin);

@@ -159,7 +159,7 @@ impl Plugin {
         })
     }
 
-    /// One question to a fresh instance, with the hop to the plugin threads and back.
+    /// One question to a fresh instance, as the engine puts it.
     pub fn call(&self) {
         let call = Call::Validate {
             payload: json!({ "page_range": "1-3,5" }),

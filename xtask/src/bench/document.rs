@@ -22,7 +22,7 @@ pub(super) fn write(results: &Value) -> Result<()> {
         ("machine", machine(results)),
         (
             "goals",
-            format!("{}\n\n{THROUGHPUT}\n{COMPLETE}", goals::table(results)),
+            format!("{}\n\n{THROUGHPUT}\n{COMPLETE}", goals::table(results)?),
         ),
         ("stages", stages(results)),
         ("spent", format!("{}\n\n{THREADS}", spent(results))),

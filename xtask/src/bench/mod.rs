@@ -10,6 +10,7 @@ mod goals;
 mod pieces;
 mod plot;
 
+use std::collections::BTreeMap;
 use std::fs;
 
 use anyhow::Result;
@@ -54,11 +55,14 @@ fn build() -> Result<()> {
 }
 
 fn measure() -> Result<()> {
+    let machine = machine();
     let cases = cases::run()?;
+    let pieces = pieces::run()?;
     let results = json!({
-        "machine": machine(),
+        "machine": machine,
+        "plugin_share": plugin_share(&cases, &pieces),
         "cases": cases,
-        "pieces": pieces::run()?,
+        "pieces": pieces,
         "instructions": counts::take()?,
     });
     let folder = shell::target().join("bench");
@@ -66,12 +70,21 @@ fn measure() -> Result<()> {
     let file = folder.join("results.json");
     fs::write(&file, serde_json::to_string_pretty(&results)?)?;
     document::write(&results)?;
-    println!("\n{}", goals::table(&results));
+    println!("\n{}", goals::table(&results)?);
     println!(
         "\nall numbers are in {}, the document is docs/performance.md",
         shell::short(&file)
     );
     Ok(())
+}
+
+/// What part of the host's processor time plugin calls take: how many a job makes, by what one takes by itself. Inside
+/// the host they run on the threads that do everything else.
+fn plugin_share(cases: &Value, pieces: &BTreeMap<String, f64>) -> Option<f64> {
+    let job = &cases["closed 64"];
+    let all_micros = job["host"]["cpu_seconds_per_1000_jobs"].as_f64()? * 1_000.0;
+    let one_micros = pieces.get("plugin call, fresh instance, on this thread")?;
+    Some(job["per_job"]["plugin_calls"].as_f64()? * one_micros / all_micros)
 }
 
 /// What the numbers were taken on.

@@ -17,6 +17,10 @@ pub(super) fn run() -> Result<BTreeMap<String, f64>> {
         "hot_paths",
         "--",
         "--quiet",
+        "--warm-up-time",
+        "1",
+        "--measurement-time",
+        "3",
     ]))?;
     let folder = shell::target().join("criterion");
     let mut times = BTreeMap::new();

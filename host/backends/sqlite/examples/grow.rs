@@ -26,9 +26,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     if there == 0 {
         return Err("there is no finished job to copy: run `lucius bench` on it first".into());
     }
+    let plugins = plugins(&ledger)?;
     while there < wanted {
         let many = AT_ONCE.min(there).min(wanted - there);
-        copy(&ledger, last, many)?;
+        copy(&ledger, &plugins, last, many)?;
         (there, last) = (there + many, last + many);
     }
     println!("{there} finished jobs");
@@ -36,32 +37,48 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// Copies the newest `many` finished jobs behind the last number.
-fn copy(ledger: &Connection, last: i64, many: i64) -> rusqlite::Result<()> {
+fn copy(ledger: &Connection, plugins: &[String], last: i64, many: i64) -> rusqlite::Result<()> {
     let transaction = ledger.unchecked_transaction()?;
     transaction.execute_batch(
-        "CREATE TEMP TABLE IF NOT EXISTS copies (old INTEGER PRIMARY KEY, new INTEGER NOT NULL)",
+        "CREATE TEMP TABLE IF NOT EXISTS copies (old INTEGER PRIMARY KEY, new INTEGER NOT NULL, key BLOB NOT NULL)",
     )?;
     transaction.execute("DELETE FROM copies", [])?;
     transaction.execute(
-        "INSERT INTO copies SELECT n, ?1 + row_number() OVER (ORDER BY n)
+        "INSERT INTO copies SELECT n, ?1 + row_number() OVER (ORDER BY n), randomblob(32)
          FROM (SELECT n FROM jobs WHERE state = 'SUCCEEDED' AND n <= ?1 ORDER BY n DESC LIMIT ?2)",
         params![last, many],
     )?;
     // The front of an id is its time, which stays; what follows is random, and so it is again.
     transaction.execute_batch(
-        "INSERT INTO jobs
+        "INSERT INTO jobs (n, id, version, tenant, request_type, mode, lane, state, created_at, due_kind, due_at,
+                progress, protocol, ended_at, error_code, signature)
          SELECT c.new, CAST(substr(j.id, 1, 6) || randomblob(10) AS BLOB), j.version, j.tenant, j.request_type,
-                j.mode, j.lane, j.state, j.created_at, j.due_kind, j.due_at, j.progress
+                j.mode, j.lane, j.state, j.created_at, j.due_kind, j.due_at, j.progress, j.protocol, j.ended_at,
+                j.error_code, j.signature
          FROM copies c JOIN jobs j ON j.n = c.old;
-         INSERT INTO specs SELECT c.new, s.spec FROM copies c JOIN specs s ON s.job = c.old;
-         INSERT INTO outbox
+         INSERT INTO specs (job, spec, key) SELECT c.new, s.spec, c.key FROM copies c JOIN specs s ON s.job = c.old;
+         INSERT INTO outbox (job, step, attempt, lane, service, state, publish_at)
          SELECT c.new, o.step, o.attempt, o.lane, o.service, o.state, o.publish_at
          FROM copies c JOIN outbox o ON o.job = c.old;
          INSERT INTO events (job, last_seq, body)
          SELECT c.new, e.last_seq, e.body FROM copies c JOIN events e ON e.job = c.old;
-         INSERT INTO idempotency
-         SELECT i.tenant, randomblob(32), c.new, i.digest
-         FROM copies c JOIN idempotency i ON i.job = c.old;",
+         INSERT INTO idempotency (tenant, key, job, digest)
+         SELECT i.tenant, c.key, c.new, i.digest
+         FROM copies c JOIN jobs j ON j.n = c.old JOIN specs s ON s.job = c.old
+              JOIN idempotency i ON i.tenant = j.tenant AND i.key = s.key;",
     )?;
+    for plugin in plugins {
+        transaction.execute(
+            "INSERT INTO pins (plugin, job)
+             SELECT ?1, c.new FROM copies c JOIN pins p ON p.plugin = ?1 AND p.job = c.old",
+            params![plugin],
+        )?;
+    }
     transaction.commit()
+}
+
+/// The plugins that jobs were accepted with; pins are found by them.
+fn plugins(ledger: &Connection) -> rusqlite::Result<Vec<String>> {
+    let mut statement = ledger.prepare("SELECT DISTINCT plugin FROM pins")?;
+    statement.query_map([], |row| row.get(0))?.collect()
 }

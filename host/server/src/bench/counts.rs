@@ -12,13 +12,14 @@ use super::wire::{Address, Connection, Request};
 pub(super) struct Counts(BTreeMap<String, f64>);
 
 /// What is told of a job: a name, and the counters it is the sum of.
-const PER_JOB: [(&str, &[&str]); 7] = [
+const PER_JOB: [(&str, &[&str]); 8] = [
     ("http_requests", &["lucius_http_requests_total"]),
     ("ledger_commits", &["lucius_ledger_commits_total"]),
     ("ledger_rows", &["lucius_ledger_rows_total"]),
     ("ledger_fsyncs", &["lucius_ledger_transactions_total"]),
     ("bus_messages", &["lucius_bus_messages_total"]),
     ("bus_fsyncs", &["lucius_bus_transactions_total"]),
+    ("plugin_calls", &["lucius_plugin_calls_total"]),
     (
         "fsyncs",
         &[

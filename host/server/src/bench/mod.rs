@@ -61,6 +61,9 @@ pub(crate) struct Flags {
     /// A host that runs already; without it one is started
     #[arg(long, conflicts_with_all = ["data_dir", "recovery"])]
     url: Option<String>,
+    /// An API key with the scopes submit, work and monitor, for a host that asks for one
+    #[arg(long, env = "LUCIUS_API_KEY", hide_env_values = true)]
+    api_key: Option<String>,
     /// The registry for the host that is started
     #[arg(long, default_value = "./registry")]
     registry: PathBuf,
@@ -145,7 +148,7 @@ async fn measure(flags: &Flags) -> anyhow::Result<Value> {
     };
     let url = started.as_ref().map(|started| &started.url);
     let url = flags.url.as_ref().or(url).context("there is no host")?;
-    let address = Address::of(url)?;
+    let address = Address::of(url)?.with_key(flags.api_key.as_deref());
     let idle_mb = started.as_ref().and_then(Started::resident_mb);
 
     let jobs = Jobs::new()?;

@@ -15,9 +15,14 @@ const MAX_HEADERS: usize = 64;
 /// The room for an answer to begin with.
 const FIRST_BYTES: usize = 4 << 10;
 
-/// Where the host is: what follows `http://`.
-#[derive(Clone, Debug)]
-pub(super) struct Address(String);
+/// Where the host is, and who calls.
+#[derive(Clone)]
+pub(super) struct Address {
+    /// What follows `http://`.
+    authority: String,
+    /// Sent with every request that has no token of its own.
+    key: Option<String>,
+}
 
 impl Address {
     /// Reads a base URL; only plain HTTP without a path, since that is what a host speaks itself.
@@ -26,7 +31,16 @@ impl Address {
         let authority = authority.filter(|rest| !rest.is_empty() && !rest.contains('/'));
         let authority = authority
             .with_context(|| format!("\"{url}\" is not of the form http://HOST:PORT: give that"))?;
-        Ok(Self(authority.to_owned()))
+        Ok(Self {
+            authority: authority.to_owned(),
+            key: None,
+        })
+    }
+
+    /// The same, called with an API key.
+    pub(super) fn with_key(self, key: Option<&str>) -> Self {
+        let key = key.map(str::to_owned);
+        Self { key, ..self }
     }
 }
 
@@ -86,9 +100,9 @@ impl Connection {
         let stream = match &mut self.stream {
             Some(stream) => stream,
             none => {
-                let stream = TcpStream::connect(&self.address.0)
+                let stream = TcpStream::connect(&self.address.authority)
                     .await
-                    .with_context(|| format!("nothing answers at {}", self.address.0))?;
+                    .with_context(|| format!("nothing answers at {}", self.address.authority))?;
                 stream.set_nodelay(true)?;
                 none.insert(stream)
             }
@@ -114,10 +128,16 @@ impl Connection {
         } = request;
         let out = &mut self.out;
         out.clear();
-        for part in [method, " ", path, " HTTP/1.1\r\nhost: ", &self.address.0] {
+        for part in [
+            method,
+            " ",
+            path,
+            " HTTP/1.1\r\nhost: ",
+            &self.address.authority,
+        ] {
             out.extend_from_slice(part.as_bytes());
         }
-        if let Some(token) = bearer {
+        if let Some(token) = bearer.or(self.address.key.as_deref()) {
             out.extend_from_slice(b"\r\nauthorization: Bearer ");
             out.extend_from_slice(token.as_bytes());
         }
