@@ -196,7 +196,7 @@ fn retry_after_cancel(change: &mut Change, before: &Job) {
     let mut job = before.clone();
     job.progress.version = change.job.progress.version;
     change.job = Arc::new(job);
-    change.events.clear();
+    Arc::make_mut(&mut change.events).clear();
     change.outbox.clear();
     add(
         change,

@@ -57,7 +57,7 @@ impl History {
     fn attempts_only_advance(&mut self, before: &Job, change: &Change) {
         let mut numbers: Vec<AttemptNo> =
             before.progress.steps.iter().map(|s| s.attempts).collect();
-        for recorded in &change.events {
+        for recorded in change.events.iter() {
             if let Event::AttemptCreated { step, attempt } = &recorded.event {
                 assert_eq!(attempt.key.no, numbers[*step].next());
                 numbers[*step] = attempt.key.no;
@@ -77,7 +77,7 @@ impl History {
 
     fn outbox_follows_the_job(&mut self, before: &Job, change: &Change) {
         let mut created = HashSet::new();
-        for recorded in &change.events {
+        for recorded in change.events.iter() {
             if let Event::AttemptCreated { step, attempt } = &recorded.event {
                 let rows = change
                     .outbox
@@ -216,7 +216,7 @@ pub(crate) fn follows(before: &Job, change: &Change) {
     assert_eq!(change.job.progress.version, Version(change.expected.0 + 1));
     terminal_states_stay(before, change);
     let mut folded = before.clone();
-    for recorded in &change.events {
+    for recorded in change.events.iter() {
         evolve(&mut folded, recorded);
     }
     folded.progress.version = change.job.progress.version;

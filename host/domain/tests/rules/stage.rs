@@ -101,7 +101,7 @@ impl Play {
             .expect("an input that is not rejected has events");
         self.history.commit(&self.job, &change);
         self.job = Job::clone(&change.job);
-        let events: Vec<Event> = change.events.into_iter().map(|it| it.event).collect();
+        let events: Vec<Event> = change.events.iter().map(|it| it.event.clone()).collect();
         for event in &events {
             if let Event::AttemptCreated { step, attempt } = event {
                 self.keys.push((*step, attempt.key));
