@@ -22,7 +22,7 @@ use serde_json::Value;
 use crate::Engine;
 use crate::gates::health::Store;
 use crate::refusal::{Refusal, Violation};
-use crate::registry::{Protocol, Snapshot, StepEntry};
+use crate::registry::{PluginEntry, Protocol, Snapshot, StepEntry};
 
 /// A command that the host has taken on.
 #[derive(Clone, Debug)]
@@ -174,18 +174,20 @@ impl Engine {
         let mut decisions = Vec::new();
         let mut steps = Vec::new();
         for (index, step) in protocol.steps.iter().enumerate() {
+            let plugin = step.plugin.as_ref();
+            let plugin = plugin.map(|it| &**snapshot.deciding(it, &command.tenant_id));
             let Checked {
                 payload,
                 decision,
                 wrong,
-            } = self.check_payload(command, step).await?;
+            } = self.check_payload(command, step, plugin).await?;
             violations.extend(wrong);
             decisions.extend(decision.map(|decision| (index, decision)));
             steps.push(StepSpec {
                 step_id: step.step_id.clone(),
                 step_type: step.step_type.clone(),
                 service: step.service.clone(),
-                plugin: step.plugin.as_ref().map(|plugin| plugin.pin.clone()),
+                plugin: plugin.map(|plugin| plugin.pin.clone()),
                 payload,
                 timing: protocol.timing(index, mode.resolved_mode, &self.settings.timing),
             });
@@ -214,7 +216,12 @@ impl Engine {
     }
 
     /// Checks the payload of one step, by its schema and then by its plugin.
-    async fn check_payload(&self, command: &Command, step: &StepEntry) -> Result<Checked, Refusal> {
+    async fn check_payload(
+        &self,
+        command: &Command,
+        step: &StepEntry,
+        plugin: Option<&PluginEntry>,
+    ) -> Result<Checked, Refusal> {
         let (payload, base) = command.step_payload(step.step_id.as_str());
         let tenant = &command.tenant_id;
         let mut wrong = match &step.payload_schema {
@@ -227,7 +234,7 @@ impl Engine {
             decision: None,
             wrong: Vec::new(),
         };
-        match &step.plugin {
+        match plugin {
             None => {}
             Some(plugin) if wrong.is_empty() => {
                 let validated = self

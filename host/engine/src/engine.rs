@@ -25,6 +25,7 @@ use crate::gates::health::Health;
 use crate::gates::pause::Pauses;
 use crate::hints::Hints;
 use crate::outgoing::Outgoing;
+use crate::registry::comparison::Trials;
 use crate::registry::{Breaker, Registry, StartError};
 use crate::schema::Schemas;
 use crate::settings::Settings;
@@ -64,6 +65,7 @@ pub struct Engine {
     pub(crate) schemas: Schemas,
     pub(crate) registry: Registry,
     pub(crate) breaker: Breaker,
+    pub(crate) trials: Trials,
     pub(crate) tokens: Tokens,
     keys: Keys,
     audit: Audit,
@@ -126,6 +128,7 @@ impl Engine {
             schemas,
             registry,
             breaker: Breaker::default(),
+            trials: Trials::default(),
             tokens,
             keys,
             audit,
@@ -158,8 +161,9 @@ impl Engine {
         let tidy = crate::registry::tidy::run(&self);
         let follow = crate::registry::follow::run(&self);
         let recount = crate::gates::recount::run(&self);
+        let trials = crate::registry::comparison::run(&self);
         let moving = futures_util::future::join4(dispatch, sweep, fleet, tidy);
-        futures_util::future::join3(moving, follow, recount).await;
+        futures_util::future::join4(moving, follow, recount, trials).await;
     }
 
     /// Works on redrives and deletes what ended long ago, until the future is dropped, which is safe at any point. No

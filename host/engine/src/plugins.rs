@@ -261,7 +261,7 @@ impl Engine {
 }
 
 /// What a call is charged that did not say what it used: all it could have, if it ran.
-fn cost_of(fault: &Fault, plugin: &PluginEntry) -> u64 {
+pub(crate) fn cost_of(fault: &Fault, plugin: &PluginEntry) -> u64 {
     match fault {
         Fault::Fuel { .. } | Fault::Deadline { .. } | Fault::Trap(_) | Fault::Answer(_) => {
             plugin.limits.fuel

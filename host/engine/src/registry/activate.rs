@@ -202,6 +202,7 @@ impl Engine {
             return Ok(Err(vec![taken(number)]));
         }
         let live = self.registry.swap(snapshot);
+        self.trials.keep_only(&live.trials);
         tracing::info!(generation = %number, "a registry generation is live");
         // Durable in the generation already; written once more so that it outlives the plugin's entry.
         if let Err(error) = note_serials(&*self.ports.records, &live).await {

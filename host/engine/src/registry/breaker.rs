@@ -104,7 +104,10 @@ impl Engine {
         call: Call,
     ) -> Result<(Answer, u64), Broken> {
         let fault = match self.call(tenant, plugin, call.clone()).await {
-            Ok(answered) => return Ok(answered),
+            Ok(answered) => {
+                self.observe(tenant, plugin, &call, &answered.0);
+                return Ok(answered);
+            }
             Err(fault) => fault,
         };
         if !is_its_own(&fault) {
@@ -118,6 +121,7 @@ impl Engine {
                 return Err(Broken { fault, also });
             }
         }
+        self.broke_down(plugin, &call, &fault);
         let now = self.ports.clock.now();
         let threshold = self.settings.registry.breaker;
         let question = digest_of(&call);
@@ -136,7 +140,7 @@ impl Engine {
         Err(Broken { fault, also: None })
     }
 
-    /// Another version of a plugin, the newest that is not quarantined.
+    /// Another version of a plugin, the newest that is not quarantined; for a candidate the one that decides.
     async fn other_version(&self, plugin: &Pin) -> Option<Arc<PluginEntry>> {
         let live = self.registry.live().generation;
         let known = lock(&self.breaker.others).get(&plugin.digest).cloned();
@@ -170,9 +174,17 @@ impl Engine {
             let Ok(manifest) = serde_json::from_str::<Manifest>(&record.manifest) else {
                 continue;
             };
+            let name = plugin.to_string();
+            let tried = manifest.trials.iter().find(|it| it.candidate == name);
             let other = manifest.plugins.iter().find_map(|spec| {
                 let digest = Digest::parse(&spec.sha256)?;
-                let fits = spec.id == plugin.id
+                let name = format!("{}@{}", spec.id, spec.version);
+                let decides = match tried {
+                    Some(trial) => trial.plugin == name,
+                    None => !manifest.trials.iter().any(|it| it.candidate == name),
+                };
+                let fits = decides
+                    && spec.id == plugin.id
                     && digest != plugin.digest
                     && !standing.quarantined.contains_key(&digest);
                 fits.then(|| Pin {
@@ -189,7 +201,11 @@ impl Engine {
     }
 
     /// Puts a version on record as broken, and lets another take over for new jobs.
-    async fn quarantine(&self, plugin: &Pin, reason: String) -> Result<(), ledger::Error> {
+    pub(super) async fn quarantine(
+        &self,
+        plugin: &Pin,
+        reason: String,
+    ) -> Result<(), ledger::Error> {
         let _one_at_a_time = self.registry.single_flight.lock().await;
         let document = Quarantine {
             plugin: plugin.clone(),
@@ -198,10 +214,10 @@ impl Engine {
         };
         let key = key_of(plugin.digest);
         let records = &self.ports.records;
-        if records.write(&key, &document, None).await? == Written::Conflict {
-            return Ok(());
+        // When it is on record already, another host was quicker, and this one still has to replace it.
+        if records.write(&key, &document, None).await? != Written::Conflict {
+            tracing::error!(%plugin, digest = %plugin.digest, reason = document.reason, "a plugin is quarantined");
         }
-        tracing::error!(%plugin, digest = %plugin.digest, reason = document.reason, "a plugin is quarantined");
         self.registry.note_quarantine(document);
         let live = self.registry.live();
         if live.plugin(plugin).is_none() {
@@ -291,6 +307,11 @@ fn replaced(ours: &str, broken: &Pin, theirs: &str, other: &Pin) -> Option<Strin
     plugins.retain(|it| !is(it, broken) && !is(it, other));
     plugins.push(entry.clone());
     let (from, to) = (broken.to_string(), other.to_string());
+    if let Some(trials) = manifest.get_mut("trials").and_then(Value::as_array_mut) {
+        trials.retain(|trial| {
+            trial["plugin"] != from.as_str() && trial["candidate"] != from.as_str()
+        });
+    }
     for protocol in manifest["protocols"].as_array_mut()? {
         for step in protocol["steps"].as_array_mut()? {
             if step["plugin"] == from.as_str() {

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::signature::Signature;
+use super::trial;
 
 /// The whole registry.
 #[derive(Clone, Debug, Deserialize)]
@@ -21,6 +22,9 @@ pub struct Manifest {
     /// The plugins that steps name.
     #[serde(default)]
     pub plugins: Vec<PluginSpec>,
+    /// Versions that are tried out.
+    #[serde(default)]
+    pub trials: Vec<trial::Spec>,
     /// Settings by tenant.
     #[serde(default)]
     pub tenants: BTreeMap<TenantId, Tenant>,

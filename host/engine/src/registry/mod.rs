@@ -8,6 +8,7 @@
 mod activate;
 mod approve;
 mod breaker;
+pub(crate) mod comparison;
 pub(crate) mod follow;
 mod manifest;
 mod plan;
@@ -20,20 +21,23 @@ mod snapshot;
 mod standing;
 mod start;
 pub(crate) mod tidy;
+pub mod trial;
 mod trust;
 
 pub use activate::{Activated, KEPT_GENERATIONS, Registry, Reload};
 pub use approve::ApproveError;
 pub use breaker::Threshold;
 pub(crate) use breaker::{Breaker, Broken};
+pub use comparison::{Comparison, Sample};
 pub use manifest::{Denied, Manifest, PartialLimits, PluginSpec};
-pub use plan::{Change, Plan, PluginChange, ProtocolChange};
+pub use plan::{Change, Plan, PluginChange, ProtocolChange, TrialChange};
 pub use replay::{Difference, Replay};
 pub use shared::SharedSource;
 pub use snapshot::{PluginEntry, Protocol, Snapshot, StepEntry};
 pub use standing::{Approval, Quarantine};
 pub use start::StartError;
 pub use tidy::Tidied;
+pub use trial::Trial;
 
 /// How a candidate is looked at before it goes live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,7 +9,8 @@ use lucius_ports::pins::Held;
 use serde::Serialize;
 
 use super::standing::Standing;
-use super::{EntryError, PluginEntry, Protocol, Replay, Snapshot};
+use super::trial::Mode;
+use super::{EntryError, PluginEntry, Protocol, Replay, Snapshot, Trial};
 
 /// What a candidate would change.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -22,6 +23,8 @@ pub struct Plan {
     pub plugins: Vec<PluginChange>,
     /// Protocols that differ.
     pub protocols: Vec<ProtocolChange>,
+    /// Trials that differ.
+    pub trials: Vec<TrialChange>,
     /// True when the settings of tenants differ.
     pub tenants: bool,
     /// What the candidate says to past decisions, for each plugin that would decide instead of another.
@@ -62,6 +65,15 @@ pub struct ProtocolChange {
     pub change: Change,
 }
 
+/// A trial that differs.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TrialChange {
+    /// `canary ocr@1.0.0 -> ocr@1.1.0`.
+    pub trial: String,
+    /// How it differs.
+    pub change: Change,
+}
+
 impl Plan {
     /// What makes `next` different from `live`.
     pub(super) fn between(live: &Snapshot, next: &Snapshot) -> Self {
@@ -70,6 +82,7 @@ impl Plan {
             next: next.generation,
             plugins: Vec::new(),
             protocols: Vec::new(),
+            trials: Vec::new(),
             tenants: live.tenants != next.tenants,
             replays: Vec::new(),
         };
@@ -101,7 +114,35 @@ impl Plan {
                 plan.protocol(protocol, Change::Removed);
             }
         }
+        plan.compare_trials(live, next);
         plan
+    }
+
+    fn compare_trials(&mut self, live: &Snapshot, next: &Snapshot) {
+        let named = |snapshot: &Snapshot, trial: &Trial| {
+            let mut trials = snapshot.trials.iter();
+            trials
+                .find(|it| it.to_string() == trial.to_string())
+                .cloned()
+        };
+        let news = next
+            .trials
+            .iter()
+            .filter_map(|trial| match named(live, trial) {
+                None => Some((trial, Change::Added)),
+                Some(before) => (before != *trial).then_some((trial, Change::Changed)),
+            });
+        let gone = live.trials.iter().filter_map(|trial| {
+            let is_gone = named(next, trial).is_none();
+            is_gone.then_some((trial, Change::Removed))
+        });
+        self.trials = news
+            .chain(gone)
+            .map(|(trial, change)| TrialChange {
+                trial: trial.to_string(),
+                change,
+            })
+            .collect();
     }
 
     fn plugin(&mut self, plugin: &PluginEntry, change: Change) {
@@ -152,7 +193,7 @@ fn named<'a>(snapshot: &'a Snapshot, protocol: &Protocol) -> Option<&'a Arc<Prot
         .find(|it| it.protocol_id == protocol.protocol_id)
 }
 
-/// Who decides about a step now, and who would instead: once for each pair.
+/// Who decides about a step now, and who would instead, be it for some tenants: once for each pair.
 pub(super) fn successors(live: &Snapshot, next: &Snapshot) -> Vec<(Pin, Arc<PluginEntry>)> {
     let mut seen = BTreeSet::new();
     let mut pairs = Vec::new();
@@ -169,6 +210,19 @@ pub(super) fn successors(live: &Snapshot, next: &Snapshot) -> Vec<(Pin, Arc<Plug
             {
                 pairs.push((from.pin.clone(), Arc::clone(to)));
             }
+        }
+    }
+    let canaries = next
+        .trials
+        .iter()
+        .filter(|trial| trial.mode == Mode::Canary);
+    for trial in canaries {
+        let (from, to) = (&trial.plugin, &trial.candidate);
+        let is_new = live.trial_of(&to.pin).is_none_or(|before| {
+            before.mode != trial.mode || decides_otherwise(&before.candidate, to)
+        });
+        if is_new && seen.insert((from.pin.to_string(), to.pin.to_string())) {
+            pairs.push((from.pin.clone(), Arc::clone(to)));
         }
     }
     pairs

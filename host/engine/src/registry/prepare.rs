@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::manifest::{Manifest, PluginSpec, ProtocolSpec, StepDeclaration};
 use super::standing::Standing;
 use super::trust::Guard;
-use super::{EntryError, PluginEntry, Protocol, Snapshot, StepEntry};
+use super::{EntryError, PluginEntry, Protocol, Snapshot, StepEntry, trial};
 use crate::schema::{Compiled, Schemas};
 
 /// How many components are admitted at once. The runtime bounds how many of them are compiled; this bounds the rest.
@@ -118,6 +118,8 @@ impl Workshop<'_> {
                 Err(found) => errors.extend(found),
             }
         }
+        let (trials, found) = trial::resolve(&manifest, &parts.plugins);
+        errors.extend(found);
         if !errors.is_empty() {
             return Err(errors);
         }
@@ -136,6 +138,7 @@ impl Workshop<'_> {
             digest: Digest::of(manifest_text.as_bytes()),
             protocols,
             plugins,
+            trials,
             tenants: manifest.tenants,
             deny: manifest.trust.deny,
         };

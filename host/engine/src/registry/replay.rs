@@ -93,20 +93,12 @@ impl fmt::Display for Replay {
         let (replayed, same, differ) = (self.replayed, self.same, self.differing());
         write!(
             f,
-            "{} replayed, {} same, {} differ",
+            "{} replayed, {} same, {} differ{}",
             grouped(replayed),
             grouped(same),
-            grouped(differ)
+            grouped(differ),
+            kinds(&self.differ)
         )?;
-        if differ > 0 {
-            let mut kinds: Vec<_> = self.differ.iter().collect();
-            kinds.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
-            let kinds: Vec<String> = kinds
-                .into_iter()
-                .map(|(kind, count)| format!("{} {kind}", grouped(*count)))
-                .collect();
-            write!(f, " ({})", kinds.join(", "))?;
-        }
         if self.skipped > 0 {
             write!(f, "; {} cannot be replayed", grouped(self.skipped))?;
         }
@@ -114,8 +106,22 @@ impl fmt::Display for Replay {
     }
 }
 
+/// ` (9 route, 3 accept -> reject)`, the most frequent first; nothing when nothing differs.
+pub(super) fn kinds(differ: &BTreeMap<String, u64>) -> String {
+    if differ.is_empty() {
+        return String::new();
+    }
+    let mut kinds: Vec<_> = differ.iter().collect();
+    kinds.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+    let kinds: Vec<String> = kinds
+        .into_iter()
+        .map(|(kind, count)| format!("{} {kind}", grouped(*count)))
+        .collect();
+    format!(" ({})", kinds.join(", "))
+}
+
 /// `5000` as `5,000`.
-fn grouped(number: u64) -> String {
+pub(super) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
@@ -234,7 +240,7 @@ pub(super) fn with_config(call: Call, config: &Value) -> Call {
 }
 
 /// Names how two answers differ; nothing when they do not.
-fn kind_of_difference(function: Function, was: &Value, now: &Value) -> Option<String> {
+pub(super) fn kind_of_difference(function: Function, was: &Value, now: &Value) -> Option<String> {
     if was == now {
         return None;
     }

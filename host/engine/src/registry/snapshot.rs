@@ -14,6 +14,7 @@ use lucius_ports::plugin::Limits;
 use serde_json::Value;
 
 use super::manifest::{Denied, Overrides, ProtocolSpec, Tenant};
+use super::trial::Trial;
 use crate::schema::Compiled;
 
 /// One generation.
@@ -28,6 +29,8 @@ pub struct Snapshot {
     pub protocols: Vec<Arc<Protocol>>,
     /// Its plugins, in the manifest's order.
     pub plugins: Vec<Arc<PluginEntry>>,
+    /// The versions that are tried out.
+    pub trials: Vec<Trial>,
     /// Settings by tenant.
     pub tenants: BTreeMap<TenantId, Tenant>,
     /// Components that it refuses.

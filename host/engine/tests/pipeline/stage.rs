@@ -146,7 +146,7 @@ pub(crate) fn plugin_entry(source: &MemorySource, id: &str) -> Value {
     plugin_version(source, id, "1.0.0", &path)
 }
 
-fn plugin_version(source: &MemorySource, id: &str, version: &str, path: &str) -> Value {
+pub(crate) fn plugin_version(source: &MemorySource, id: &str, version: &str, path: &str) -> Value {
     let component = description(id, version);
     source.put(path, component.as_bytes());
     json!({
