@@ -160,6 +160,10 @@ fn show_plan(plan: &Value) {
         let (change, name) = (text(protocol, "change"), text(protocol, "protocol_id"));
         output::line(format!("{change:<9}protocol {name}"));
     }
+    for trial in rows(plan, "trials") {
+        let (change, name) = (text(trial, "change"), text(trial, "trial"));
+        output::line(format!("{change:<9}trial {name}"));
+    }
     if plan["tenants_changed"] == true {
         output::line("changed  tenants");
     }
@@ -261,6 +265,21 @@ fn show(status: &Value, json: bool) {
         })
         .collect();
     output::table(&["plugin", "version", "state", "digest"], &table);
+    for trial in rows(status, "trials") {
+        output::line(format!(
+            "{} {} -> {} for {} % of tenants: {}",
+            text(trial, "mode"),
+            text(trial, "plugin"),
+            text(trial, "candidate"),
+            trial["percent"],
+            text(trial, "summary")
+        ));
+        for sample in rows(trial, "samples") {
+            let (function, kind) = (text(sample, "function"), text(sample, "kind"));
+            let (was, now) = (&sample["was"], &sample["now"]);
+            output::line(format!("  {function} {kind}: {was} -> {now}"));
+        }
+    }
     for broken in rows(status, "quarantined") {
         output::line(format!(
             "quarantined  {} {}: {}; let it out with lucius registry release {}",

@@ -16,6 +16,7 @@ use crate::host::Host;
 use crate::http;
 use crate::stores::Stores;
 use crate::system::SystemClock;
+use crate::telemetry::trials::Trials;
 use crate::{storage, workers};
 
 /// How long requests under way may take once the host is told to stop.
@@ -224,8 +225,11 @@ async fn run(
         ledger: host.sqlite.clone(),
         bus: host.embedded_bus.clone(),
     };
-    api.metrics()
-        .register(|registry| registry.register_collector(Box::new(stores)));
+    let trials = Trials(Arc::clone(&engine));
+    api.metrics().register(|registry| {
+        registry.register_collector(Box::new(stores));
+        registry.register_collector(Box::new(trials));
+    });
     host.observers.register_with(api.metrics(), host.levels);
     http::serve(host.listener, api, signalled).await;
     moving.abort();

@@ -209,7 +209,7 @@ async fn activated(
 async fn view(shared: &Shared) -> Result<RegistryView, Problem> {
     let engine = &shared.engine;
     let records = engine.ports().generations.latest(PREVIOUS + 1).await?;
-    Ok(RegistryView::new(engine.registry(), &records))
+    Ok(RegistryView::new(engine, &records))
 }
 
 async fn options(shared: &Shared, request: Request) -> Result<Options, Problem> {

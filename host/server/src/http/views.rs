@@ -19,6 +19,7 @@ mod host;
 mod plan;
 mod registry;
 mod step;
+mod trial;
 
 pub use access::{AuditEntryView, AuditListView, KeyListView, KeyView, NewKeyView, WantedKeyView};
 pub use dead_letters::{
@@ -39,6 +40,7 @@ pub use registry::{
     QuarantineView, RegistryView, ReloadView,
 };
 pub use step::{PinView, ProgressView, StepListView, StepView};
+pub use trial::{SampleView, TrialChangeView, TrialView};
 
 /// An error, RFC 9457.
 #[derive(Debug, Serialize, ToSchema)]

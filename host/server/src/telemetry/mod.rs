@@ -11,3 +11,4 @@
 pub mod levels;
 pub mod observed;
 pub mod pipeline;
+pub mod trials;

@@ -222,3 +222,18 @@ async fn a_jobs_decisions_are_shown_with_cases_and_it_can_be_moved() {
         .await;
     refused.problem(404, "JOB_NOT_FOUND");
 }
+
+#[tokio::test]
+async fn a_plan_and_the_status_name_the_trial_that_makes_no_sense_and_the_list_of_trials() {
+    let host = Host::start().await;
+    assert_eq!(host.get("/v1/registry").await.json()["trials"], json!([]));
+    let trial = json!({ "plugin": "fake@1.0.0", "candidate": "fake@2.0.0", "mode": "canary", "percent": 10 });
+    host.shelf
+        .edit(|manifest| manifest["trials"] = json!([trial]));
+    let refused = host.bare(Method::POST, "/v1/registry:plan").await;
+    let problem = refused.problem(422, "REGISTRY_REFUSED");
+    assert_eq!(
+        problem["errors"][0]["entry"],
+        "trial fake@1.0.0 -> fake@2.0.0"
+    );
+}

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use lucius_engine::decisions::Asked;
-use lucius_engine::registry::{Approval, Change, Difference, Plan, Replay};
+use lucius_engine::registry::{Approval, Difference, Plan, Replay};
 use lucius_ports::case::Case;
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::{JobView, LimitsView, RegistryView};
+use super::trial::word;
+use super::{JobView, LimitsView, RegistryView, TrialChangeView};
 
 /// What a registry changes.
 #[derive(Debug, Serialize, ToSchema)]
@@ -23,6 +24,8 @@ pub struct PlanView {
     pub plugins: Vec<PluginChangeView>,
     /// Protocols that differ.
     pub protocols: Vec<ProtocolChangeView>,
+    /// Trials that differ.
+    pub trials: Vec<TrialChangeView>,
     /// True when the settings of tenants differ.
     pub tenants_changed: bool,
     /// What the successors of plugins say to past decisions.
@@ -171,14 +174,6 @@ pub struct MovedView {
     pub differences: Vec<DifferenceView>,
 }
 
-fn word(change: Change) -> &'static str {
-    match change {
-        Change::Added => "added",
-        Change::Removed => "removed",
-        Change::Changed => "changed",
-    }
-}
-
 impl From<&Plan> for PlanView {
     fn from(plan: &Plan) -> Self {
         let plugins = plan.plugins.iter().map(|it| PluginChangeView {
@@ -196,6 +191,7 @@ impl From<&Plan> for PlanView {
             next_generation: plan.next.0,
             plugins: plugins.collect(),
             protocols: protocols.collect(),
+            trials: plan.trials.iter().map(Into::into).collect(),
             tenants_changed: plan.tenants,
             replays: plan.replays.iter().map(Into::into).collect(),
         }

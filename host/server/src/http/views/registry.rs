@@ -1,12 +1,13 @@
 //! The registry as it is shown.
 
-use lucius_engine::registry::{
-    EntryError, PluginEntry, Protocol, Quarantine, Registry, Reload, StepEntry,
-};
+use lucius_engine::Engine;
+use lucius_engine::registry::{EntryError, PluginEntry, Protocol, Quarantine, Reload, StepEntry};
 use lucius_ports::ledger::{GenerationRecord, Origin};
 use lucius_ports::plugin::Limits;
 use serde::Serialize;
 use utoipa::ToSchema;
+
+use super::TrialView;
 
 /// The live generation, and how it came to be.
 #[derive(Debug, Serialize, ToSchema)]
@@ -31,6 +32,8 @@ pub struct RegistryView {
     pub plugins: Vec<PluginEntryView>,
     /// Its protocols.
     pub protocols: Vec<ProtocolView>,
+    /// The versions that are tried out.
+    pub trials: Vec<TrialView>,
     /// What the last attempt to activate a registry came to.
     pub last_reload: ReloadView,
     /// The latest generations before it, newest first.
@@ -62,7 +65,8 @@ pub struct PluginEntryView {
     pub version: String,
     /// The SHA-256 of the component, in hexadecimal digits.
     pub digest: String,
-    /// `active`, or `quarantined` when it broke down on many payloads and no other version is there to take over.
+    /// `active`; `canary` or `shadow` while it is tried out; `quarantined` when it broke down on many payloads and no
+    /// other version is there to take over.
     pub state: &'static str,
     /// The services it may route to.
     pub services: Vec<String>,
@@ -148,7 +152,8 @@ pub struct GenerationView {
 
 impl RegistryView {
     /// The live generation with what was before it.
-    pub fn new(registry: &Registry, records: &[GenerationRecord]) -> Self {
+    pub fn new(engine: &Engine, records: &[GenerationRecord]) -> Self {
+        let registry = engine.registry();
         let (live, last_reload) = (registry.live(), registry.last_reload());
         let quarantined = registry.quarantined();
         let earlier = records
@@ -157,6 +162,10 @@ impl RegistryView {
         let own = records.iter().find(|it| it.generation == live.generation);
         let plugins = live.plugins.iter().map(|plugin| {
             let mut view = PluginEntryView::from(&**plugin);
+            let mut trials = live.trials.iter();
+            if let Some(trial) = trials.find(|trial| trial.candidate.pin == plugin.pin) {
+                view.state = trial.mode.as_str();
+            }
             if quarantined.contains_key(&plugin.pin.digest) {
                 view.state = "quarantined";
             }
@@ -175,6 +184,11 @@ impl RegistryView {
                 .protocols
                 .iter()
                 .map(|protocol| protocol.as_ref().into())
+                .collect(),
+            trials: live
+                .trials
+                .iter()
+                .map(|trial| TrialView::new(trial, engine.comparison(trial)))
                 .collect(),
             last_reload: (&last_reload).into(),
             previous_generations: earlier.map(Into::into).collect(),
