@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use crate::azure::{Cloud, Kind};
 use crate::client::Client;
 use crate::disk::Disk;
+use crate::program::Run;
 use crate::worker::Worker;
 use crate::{places, wait};
 
@@ -189,6 +190,11 @@ impl Host {
         data(self.folder.path())
     }
 
+    /// `lucius ARGS` against it, in its folder.
+    pub fn lucius(&self, args: &[&str]) -> Run {
+        Run::new(self.folder(), args).with("LUCIUS_URL", self.url())
+    }
+
     /// A client of its own connections.
     pub fn client(&self) -> Client {
         Client::new(self.url())
@@ -266,6 +272,11 @@ impl Host {
     /// SIGCONT: it goes on where it was.
     pub fn wake(&self) {
         signal("-CONT", self.process.child.id());
+    }
+
+    /// SIGHUP: read registry and limits again.
+    pub fn hang_up(&self) {
+        signal("-HUP", self.process.child.id());
     }
 
     /// SIGKILL, then a start on the same data.

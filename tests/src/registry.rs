@@ -97,10 +97,7 @@ impl Copied {
     /// # Errors
     /// A file cannot be written.
     pub fn replace(&mut self, id: &str, bytes: &[u8]) -> anyhow::Result<()> {
-        let digest: String = Sha256::digest(bytes)
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let digest = hex(bytes);
         let component = format!("components/{digest}.wasm");
         fs::write(self.path().join(&component), bytes)?;
         let plugin = self.plugin(id);
@@ -148,6 +145,53 @@ impl Copied {
             .to_owned())
     }
 
+    /// The entry of a plugin under another version, with a component that says so of itself; it is in the folder, and
+    /// not yet in the manifest. Plugins are built with the version `1.0.0`, and versions here are as long.
+    ///
+    /// # Errors
+    /// A file cannot be read or written, or the component does not hold its version.
+    pub fn as_version(&mut self, id: &str, version: &str) -> anyhow::Result<Value> {
+        let mut bytes = fs::read(self.component(id))?;
+        let built = format!("{id}1.0.0");
+        let at = bytes
+            .windows(built.len())
+            .position(|it| it == built.as_bytes());
+        let at = at.ok_or_else(|| anyhow::anyhow!("the component does not hold {built}"))?;
+        let says = format!("{id}{version}");
+        bytes
+            .splice(at..at + built.len(), says.bytes())
+            .for_each(drop);
+        let digest = hex(&bytes);
+        let component = format!("components/{digest}.wasm");
+        fs::write(self.path().join(&component), bytes)?;
+        let mut entry = self.plugin(id).clone();
+        entry["version"] = version.into();
+        entry["sha256"] = digest.into();
+        entry["component"] = component.into();
+        Ok(entry)
+    }
+
+    /// Lets every step that another version of this plugin decides about be decided about by this one, and writes the
+    /// manifest.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn decide_by(&mut self, id: &str, version: &str) -> anyhow::Result<()> {
+        let own = format!("{id}@");
+        let protocols = self.manifest["protocols"].as_array_mut();
+        for protocol in protocols.into_iter().flatten() {
+            for step in protocol["steps"].as_array_mut().into_iter().flatten() {
+                if step["plugin"]
+                    .as_str()
+                    .is_some_and(|it| it.starts_with(&own))
+                {
+                    step["plugin"] = format!("{own}{version}").into();
+                }
+            }
+        }
+        self.write()
+    }
+
     /// The entry of a plugin.
     ///
     /// # Panics
@@ -182,4 +226,10 @@ fn section(note: &str) -> anyhow::Result<Vec<u8>> {
     let mut section = vec![0, length + 1, length];
     section.extend_from_slice(note.as_bytes());
     Ok(section)
+}
+
+/// The SHA-256 of some bytes, as registries write it.
+pub fn hex(bytes: &[u8]) -> String {
+    let digest = Sha256::digest(bytes);
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }

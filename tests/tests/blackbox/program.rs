@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use lucius_tests::host::{Beside, Host, Setup};
+use lucius_tests::host::{Beside, Setup};
 use lucius_tests::orders::{order, with};
 use lucius_tests::places;
 use lucius_tests::program::Run;
@@ -10,18 +10,14 @@ use lucius_tests::registry::Copied;
 use lucius_tests::shared::host_for;
 use serde_json::json;
 
-/// `lucius ARGS` against a host, in its folder.
-fn lucius(host: &Host, args: &[&str]) -> Run {
-    Run::new(host.folder(), args).with("LUCIUS_URL", host.url())
-}
-
 #[tokio::test]
 async fn submit_takes_a_file_or_standard_input_and_says_when_it_knew_the_command()
 -> anyhow::Result<()> {
     let host = Setup::quick().start().await;
     let command = order("cli", "OCR");
     fs::write(host.folder().join("command.json"), command.to_string())?;
-    let text = lucius(&host, &["submit", "command.json"])
+    let text = host
+        .lucius(&["submit", "command.json"])
         .ended()
         .await
         .expect(0)
@@ -33,7 +29,8 @@ async fn submit_takes_a_file_or_standard_input_and_says_when_it_knew_the_command
         .to_owned();
     host.client().job(&job).await;
 
-    let again = lucius(&host, &["submit", "-", "--json"])
+    let again = host
+        .lucius(&["submit", "-", "--json"])
         .stdin(command.to_string())
         .ended()
         .await
@@ -46,7 +43,7 @@ async fn submit_takes_a_file_or_standard_input_and_says_when_it_knew_the_command
         command,
         json!({ "mode": "BURST", "idempotency_key": "another" }),
     );
-    let refused = lucius(&host, &["submit", "-"]).stdin(other.to_string());
+    let refused = host.lucius(&["submit", "-"]).stdin(other.to_string());
     let refused = refused.ended().await.expect(1);
     assert!(
         refused.one_line().contains("DOC_ID_REQUIRED"),
@@ -61,7 +58,8 @@ async fn submit_shows_every_violation_in_its_one_line() {
     let host = host_for(0).await;
     let payload = json!({ "page_range": "x", "ocr_engine": "y" });
     let command = with(order("cli", "OCR"), json!({ "payload": payload })).to_string();
-    let ended = lucius(&host, &["submit", "-"])
+    let ended = host
+        .lucius(&["submit", "-"])
         .stdin(command)
         .ended()
         .await
@@ -92,7 +90,7 @@ async fn submit_follow_shows_the_way_and_ends_as_the_job_does() -> anyhow::Resul
             tenant,
             "--follow",
         ];
-        let following = tokio::spawn(lucius(&host, &args).ended());
+        let following = tokio::spawn(host.lucius(&args).ended());
         let worker = host.worker("platform-ocr");
         let delivery = match code {
             0 => worker.succeed(tenant).await,
@@ -134,7 +132,8 @@ async fn jobs_are_listed_shown_cancelled_and_redriven() {
         .await;
     client.job_in(&job, "FAILED_FINAL").await;
 
-    let list = lucius(&host, &["jobs", "list", "--tenant", "shown"])
+    let list = host
+        .lucius(&["jobs", "list", "--tenant", "shown"])
         .ended()
         .await
         .expect(0)
@@ -143,13 +142,15 @@ async fn jobs_are_listed_shown_cancelled_and_redriven() {
         list.contains(&job) && list.contains("TORN_PAGE") && !list.contains("hidden"),
         "{list}"
     );
-    let list = lucius(&host, &["jobs", "list", "--json"])
+    let list = host
+        .lucius(&["jobs", "list", "--json"])
         .ended()
         .await
         .expect(0)
         .json();
     assert_eq!(list["jobs"].as_array().map(Vec::len), Some(2));
-    let shown = lucius(&host, &["jobs", "show", &job])
+    let shown = host
+        .lucius(&["jobs", "show", &job])
         .ended()
         .await
         .expect(0)
@@ -157,7 +158,8 @@ async fn jobs_are_listed_shown_cancelled_and_redriven() {
     for part in [&*job, "FAILED_FINAL", "TORN_PAGE", "platform-ocr", "shown"] {
         assert!(shown.contains(part), "{part}: {shown}");
     }
-    let shown = lucius(&host, &["jobs", "show", &job, "--json"])
+    let shown = host
+        .lucius(&["jobs", "show", &job, "--json"])
         .ended()
         .await
         .expect(0)
@@ -166,7 +168,8 @@ async fn jobs_are_listed_shown_cancelled_and_redriven() {
         (&shown["state"], &shown["steps"][0]["step_id"]),
         (&json!("FAILED_FINAL"), &json!("ocr"))
     );
-    let events = lucius(&host, &["jobs", "events", &job])
+    let events = host
+        .lucius(&["jobs", "events", &job])
         .ended()
         .await
         .expect(0)
@@ -176,20 +179,23 @@ async fn jobs_are_listed_shown_cancelled_and_redriven() {
         "{events}"
     );
 
-    let again = lucius(&host, &["jobs", "redrive", &job])
+    let again = host
+        .lucius(&["jobs", "redrive", &job])
         .ended()
         .await
         .expect(0)
         .stdout;
     assert!(again.contains(&job), "{again}");
     client.step_in(&job, "ocr", "AWAITING_ACK").await;
-    let cancelled = lucius(&host, &["jobs", "cancel", &job, "--json"])
+    let cancelled = host
+        .lucius(&["jobs", "cancel", &job, "--json"])
         .ended()
         .await
         .expect(0)
         .json();
     assert_eq!(cancelled["state"], "CANCELLING");
-    let refused = lucius(&host, &["jobs", "redrive", &job])
+    let refused = host
+        .lucius(&["jobs", "redrive", &job])
         .ended()
         .await
         .expect(1);
@@ -198,15 +204,12 @@ async fn jobs_are_listed_shown_cancelled_and_redriven() {
         "{}",
         refused.stderr
     );
-    let unknown = lucius(
-        &host,
-        &[
-            "jobs",
-            "show",
-            "01890000-0000-7000-8000-000000000000",
-            "--json",
-        ],
-    );
+    let unknown = host.lucius(&[
+        "jobs",
+        "show",
+        "01890000-0000-7000-8000-000000000000",
+        "--json",
+    ]);
     let unknown = unknown.ended().await.expect(1);
     assert!(
         unknown.one_line().contains("JOB_NOT_FOUND"),
@@ -218,7 +221,8 @@ async fn jobs_are_listed_shown_cancelled_and_redriven() {
 #[tokio::test]
 async fn the_registry_is_checked_offline_and_shown_live() -> anyhow::Result<()> {
     let host = Setup::quick().start().await;
-    let status = lucius(&host, &["registry", "status"])
+    let status = host
+        .lucius(&["registry", "status"])
         .ended()
         .await
         .expect(0)
@@ -227,7 +231,8 @@ async fn the_registry_is_checked_offline_and_shown_live() -> anyhow::Result<()> 
         status.contains("generation 1") && status.contains("embedding"),
         "{status}"
     );
-    let status = lucius(&host, &["registry", "status", "--json"])
+    let status = host
+        .lucius(&["registry", "status", "--json"])
         .ended()
         .await
         .expect(0)
@@ -237,14 +242,14 @@ async fn the_registry_is_checked_offline_and_shown_live() -> anyhow::Result<()> 
     let mut registry = Copied::new()?;
     let path = registry.path().display().to_string();
     let check = ["registry", "check", "--registry", &path];
-    let fine = lucius(&host, &check).ended().await.expect(0).stdout;
+    let fine = host.lucius(&check).ended().await.expect(0).stdout;
     assert!(
         fine.contains("ocr@1.0.0") && fine.contains("sis@1.0.0"),
         "{fine}"
     );
     fs::remove_file(registry.component("ocr"))?;
     registry.replace("sis", b"junk")?;
-    let wrong = lucius(&host, &check).ended().await.expect(1);
+    let wrong = host.lucius(&check).ended().await.expect(1);
     for part in ["plugin ocr@1.0.0", "plugin sis@1.0.0"] {
         assert!(
             wrong.stdout.contains(part),
@@ -253,7 +258,8 @@ async fn the_registry_is_checked_offline_and_shown_live() -> anyhow::Result<()> 
         );
     }
     wrong.one_line();
-    let wrong = lucius(&host, &["registry", "check", "--json", "--registry", &path])
+    let wrong = host
+        .lucius(&["registry", "check", "--json", "--registry", &path])
         .ended()
         .await
         .expect(1);

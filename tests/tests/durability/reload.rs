@@ -9,11 +9,9 @@ use lucius_tests::client::Client;
 use lucius_tests::disk::{Disk, Operation};
 use lucius_tests::host::{Host, Setup};
 use lucius_tests::orders::{order, with};
-use lucius_tests::program::Run;
-use lucius_tests::registry::Copied;
+use lucius_tests::registry::{Copied, hex};
 use reqwest::Method;
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 
 use crate::boundaries::{Place, places};
 
@@ -127,8 +125,7 @@ impl Stage {
             *self.releases[generation - 1],
             "{status}"
         );
-        let said = Run::new(self.host.folder(), ["registry", "status"])
-            .with("LUCIUS_URL", self.host.url());
+        let said = self.host.lucius(&["registry", "status"]);
         let said = said.ended().await.expect(0).stdout;
         assert!(
             said.starts_with(&format!("generation {generation}, live since")),
@@ -139,10 +136,7 @@ impl Stage {
             let file = file?;
             let name = file.file_name().to_string_lossy().into_owned();
             let bytes = std::fs::read(file.path())?;
-            let digest: String = Sha256::digest(&bytes)
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect();
+            let digest = hex(&bytes);
             assert!(
                 name == digest || name.ends_with(".part"),
                 "{name} holds other bytes"

@@ -68,6 +68,7 @@ impl Engine {
         *lock(&self.registry.quarantined) = standing.quarantined;
         self.registry.note_attempt(now, Vec::new());
         let live = self.registry.swap(prepared.snapshot);
+        self.trials.keep_only(&live.trials);
         tracing::info!(generation = %number, "a registry generation that another host activated is live");
         Ok(Some(live))
     }

@@ -41,6 +41,16 @@ pub(super) enum Bytes<'a> {
     KeptForJobs,
 }
 
+impl Bytes<'_> {
+    /// What helps when a file that `member` names cannot be had.
+    fn remedy(self, member: &str) -> String {
+        match self {
+            Self::Registry(_) => format!("put it there, or mend the path in {member}"),
+            Self::Kept(_) | Self::KeptForJobs => "choose a later generation".to_owned(),
+        }
+    }
+}
+
 /// A generation that could go live, and what has to be kept for it before it does.
 pub(super) struct Prepared {
     pub(super) snapshot: Snapshot,
@@ -151,8 +161,8 @@ impl Workshop<'_> {
     fn parse(&self, text: &str) -> Result<Manifest, Vec<EntryError>> {
         const FILE: &str = "registry.json";
         let one = |reason: String| vec![EntryError::new(FILE, reason)];
-        let document: Value =
-            serde_json::from_str(text).map_err(|error| one(format!("is not JSON: {error}")))?;
+        let document: Value = serde_json::from_str(text)
+            .map_err(|error| one(format!("is not JSON: {error}; mend it there")))?;
         let violations = self
             .schemas
             .violations(contract::PROTOCOL_REGISTRY, &document);
@@ -181,7 +191,12 @@ impl Workshop<'_> {
             Bytes::Registry(_) => self.source.file(&spec.component).await,
             Bytes::Kept(_) | Bytes::KeptForJobs => self.source.kept(declared).await,
         }
-        .map_err(|error| format!("component cannot be read: {error}"))?;
+        .map_err(|error| {
+            format!(
+                "component cannot be read: {error}; {}",
+                from.remedy("component")
+            )
+        })?;
         let actual = Digest::of(&bytes);
         if actual != declared {
             return Err(format!(
@@ -318,7 +333,10 @@ impl Workshop<'_> {
                 self.source.kept(*digest).await
             }
         }
-        .map_err(|error| format!("payload schema \"{name}\" cannot be read: {error}"))?;
+        .map_err(|error| {
+            let remedy = from.remedy("payload_schema_ref");
+            format!("payload schema \"{name}\" cannot be read: {error}; {remedy}")
+        })?;
         let digest = Digest::of(&bytes);
         materials.schemas.insert(name.to_owned(), digest);
         materials.files.insert(digest, Arc::clone(&bytes));

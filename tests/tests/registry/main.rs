@@ -1,0 +1,5 @@
+//! The registry of a running host, from outside: what changes it, what refuses a change, what status says.
+
+mod changes;
+mod refusals;
+mod trials;
