@@ -67,8 +67,8 @@ pub(super) fn publish_failed(
     }
 }
 
-/// The first sign of life starts the lease and the time that the attempt has in all. It proves that the directive arrived, also when it overtakes the write
-/// of SENT.
+/// The first sign of life starts the lease and the time that the attempt has in all. It proves that the directive
+/// arrived, also when it overtakes the write of SENT.
 pub(super) fn ack(
     job: &Job,
     step: usize,

@@ -3,7 +3,7 @@
 use super::{MAX_NOTES, Rejection, directive_is_out};
 use crate::event::Event;
 use crate::id::Generation;
-use crate::job::{Job, Phase, Status};
+use crate::job::{Job, Status};
 use crate::plugin::Pin;
 
 /// Nothing new starts. A directive that is out is waited for; without one the job is over at once.
@@ -26,25 +26,11 @@ pub(super) fn cancel(job: &Job) -> Result<Vec<Event>, Rejection> {
     }
 }
 
-/// Starts again at the step that failed, with a fresh budget and higher attempt numbers.
+/// Starts again at the step that failed, with a fresh budget and higher attempt numbers. A step has failed for good
+/// exactly when its job has, so there is one only in a job that may be redriven.
 pub(super) fn redrive(job: &Job) -> Result<Vec<Event>, Rejection> {
-    match &job.progress.status {
-        Status::FailedFinal { .. } => {}
-        Status::Queued
-        | Status::Dispatching
-        | Status::InProgress
-        | Status::Cancelling
-        | Status::Succeeded
-        | Status::Cancelled => return Err(Rejection::NotFailed),
-    }
-    let failed = job
-        .progress
-        .steps
-        .iter()
-        .position(|step| step.phase == Phase::FailedFinal);
-    failed
-        .map(|step| vec![Event::Redriven { step }])
-        .ok_or(Rejection::NotFailed)
+    let step = job.failed_step().ok_or(Rejection::NotFailed)?;
+    Ok(vec![Event::Redriven { step }])
 }
 
 /// Moves the job to another registry generation, for the steps that are not over. A failed one may be moved, too, so
