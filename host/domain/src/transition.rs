@@ -121,11 +121,6 @@ impl Transition {
         &self.job
     }
 
-    /// The moment of the transition.
-    pub fn now(&self) -> Timestamp {
-        self.now
-    }
-
     /// The question that is due: one that only a plugin, or the protocol in its place, can answer.
     pub fn question(&self) -> Option<Question> {
         if self.job.progress.status.is_terminal() {

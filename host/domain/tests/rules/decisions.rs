@@ -94,6 +94,24 @@ fn the_questions_of_a_transition_are_asked_in_order_until_none_is_left() {
 }
 
 #[test]
+fn a_question_that_was_put_off_is_not_asked_before_its_time() {
+    let mut play = Play::new(1);
+    let asked = |play: &Play, at| Transition::of(&play.job, at).question().is_some();
+    let put_off = |play: &Play| {
+        let (_, due) = play.job.due().expect("it has a due time");
+        assert!(!asked(play, lucius_domain::time::Timestamp(due.0 - 1)));
+        assert!(asked(play, due));
+    };
+    let route = play.route(Err(fault()));
+    play.bring(route);
+    put_off(&play);
+    play.until_due();
+    play.begin_work();
+    play.together(vec![play.result(Says::Done), settle(Err(fault()))]);
+    put_off(&play);
+}
+
+#[test]
 fn a_transition_in_which_nothing_happened_is_no_change() {
     let mut play = Play::new(1);
     play.begin_work();

@@ -11,6 +11,7 @@ mod invariants;
 mod model;
 mod properties;
 mod random;
+mod reading;
 mod stage;
 mod table;
 mod verbs;

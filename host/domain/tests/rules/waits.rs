@@ -173,6 +173,7 @@ fn the_next_attempt_is_not_routed_before_its_time() {
 
 #[test]
 fn a_plugins_own_delay_wins_within_its_limit() {
+    assert_eq!(MAX_RETRY_DELAY_MS, 86_400_000, "a day");
     for (asked, granted) in [(0, 0), (7, 7), (u64::MAX, u128::from(MAX_RETRY_DELAY_MS))] {
         let mut play = Play::new(1);
         play.begin_work();
