@@ -5,9 +5,10 @@
 //! queue, so that more load than the disk can take makes callers wait instead of memory grow.
 //!
 //! When the transaction fails, nobody is told that it worked. If one of the requests may be the reason, each is tried
-//! alone. If the disk is full, all are told that the ledger is unavailable, and it goes on when there is room. If the
-//! file cannot be written or synced, or is damaged, the writer closes for good: after a failed sync the kernel may
-//! have dropped what was not written, and syncing again would succeed without it.
+//! alone. If the disk is full, or another program holds the file, all are told that the ledger is unavailable, and it
+//! goes on when there is room, or when the file is free. If the file cannot be written or synced, or is damaged, the
+//! writer closes for good: after a failed sync the kernel may have dropped what was not written, and syncing again
+//! would succeed without it.
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -112,6 +113,11 @@ impl Writer {
             Failure::Fatal => self.break_down(&failure, batch),
             Failure::NoRoom => {
                 tracing::error!(error = %failure, "the ledger cannot write: make room on its disk");
+                self.refuse(batch, &failure);
+                Next::Batch
+            }
+            Failure::Busy => {
+                tracing::error!(error = %failure, "another program writes to the ledger: let it end, or stop it");
                 self.refuse(batch, &failure);
                 Next::Batch
             }
@@ -273,6 +279,9 @@ enum Failure {
     Fatal,
     /// It may work when there is room.
     NoRoom,
+    /// Another connection holds the file, for longer than one waits. To try each request alone would be to wait as
+    /// long for each.
+    Busy,
     /// One of the requests may be the reason.
     Other,
 }
@@ -293,6 +302,8 @@ impl Failure {
         ];
         if code == ErrorCode::DiskFull {
             Self::NoRoom
+        } else if code == ErrorCode::DatabaseBusy {
+            Self::Busy
         } else if fatal.contains(&code) {
             Self::Fatal
         } else {

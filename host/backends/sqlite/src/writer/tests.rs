@@ -70,7 +70,7 @@ fn a_failed_sync_is_never_tried_again_and_a_full_disk_is() {
     assert_eq!(failure(ffi::SQLITE_CORRUPT), Failure::Fatal);
     assert_eq!(failure(ffi::SQLITE_FULL), Failure::NoRoom);
     assert_eq!(failure(ffi::SQLITE_CONSTRAINT), Failure::Other);
-    assert_eq!(failure(ffi::SQLITE_BUSY), Failure::Other);
+    assert_eq!(failure(ffi::SQLITE_BUSY), Failure::Busy);
 }
 
 #[test]
