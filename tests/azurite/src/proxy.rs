@@ -57,7 +57,8 @@ struct State {
     /// One request in so many goes wrong; none when 0.
     fault_in: AtomicU64,
     dice: Mutex<u64>,
-    next: Mutex<Option<Fault>>,
+    /// What the next requests meet, and how many of them.
+    next: Mutex<Option<(Fault, u64)>>,
     faults: AtomicU64,
     requests: AtomicU64,
 }
@@ -118,11 +119,12 @@ impl Proxy {
 
     /// The next request meets this fault.
     pub fn fail_next(&self, fault: Fault) {
-        *self
-            .state
-            .next
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some(fault);
+        self.fail_many(fault, 1);
+    }
+
+    /// The next requests, so many, meet this fault.
+    pub fn fail_many(&self, fault: Fault, requests: u64) {
+        *self.state.next() = Some((fault, requests));
     }
 
     /// How many requests there were.
@@ -182,12 +184,19 @@ impl State {
         z ^ (z >> 31)
     }
 
+    fn next(&self) -> std::sync::MutexGuard<'_, Option<(Fault, u64)>> {
+        self.next.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn asked(&self) -> Option<Fault> {
+        let mut next = self.next();
+        let (fault, left) = next.take()?;
+        *next = (left > 1).then_some((fault, left - 1));
+        Some(fault)
+    }
+
     fn fault(&self) -> Option<Fault> {
-        let asked = self
-            .next
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let asked = self.asked();
         let fault_in = self.fault_in.load(Ordering::Relaxed);
         let drawn = || {
             let index = usize::try_from(self.roll() % 5).unwrap_or(0);

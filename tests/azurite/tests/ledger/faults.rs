@@ -6,7 +6,7 @@ use lucius_azure_tables::{Retry, TableLedger};
 use lucius_azurite::proxy::{Fault, Proxy};
 use lucius_azurite::{emulator, proxy};
 use lucius_ports::conformance::ledger::play::{Draft, Move, Play, START, accepted, change, job_id};
-use lucius_ports::ledger::{Committed, Created, Ledger};
+use lucius_ports::ledger::{Committed, Created, Error, Ledger};
 use tokio::sync::OnceCell;
 
 use crate::rig::Home;
@@ -62,6 +62,30 @@ async fn f32_a_commit_whose_answer_is_lost_is_known_to_be_durable() {
         play.check(job.id).await;
     }
     assert_eq!(proxy.faults(), 4);
+}
+
+#[tokio::test]
+async fn f31_a_burst_of_503_is_waited_out_and_one_without_end_is_told_to_whoever_asks() {
+    let (proxy, ledger) = behind(4).await;
+    let play = Play::on(Arc::clone(&ledger) as _);
+    let job = play.create(&Draft::default()).await;
+    proxy.fail_many(Fault::Busy, 20);
+    let dispatched = change(&job, START, &[Move::Dispatch], 1).unwrap();
+    assert_eq!(ledger.commit(dispatched).await.unwrap(), Committed::Done);
+    assert_eq!(
+        proxy.faults(),
+        20,
+        "each was met, and none of them was taken for a failure"
+    );
+    let job = play.check(job.id).await;
+
+    proxy.fail_many(Fault::Busy, u64::MAX);
+    let cancelled = change(&job, START, &[Move::Cancel], 2).unwrap();
+    let refused = ledger.commit(cancelled.clone()).await;
+    assert!(matches!(refused, Err(Error::Unavailable(_))), "{refused:?}");
+    proxy.fail_many(Fault::Busy, 1);
+    assert_eq!(ledger.commit(cancelled).await.unwrap(), Committed::Done);
+    play.check(job.id).await;
 }
 
 #[tokio::test]
