@@ -259,6 +259,41 @@ impl Host {
             .is_ok_and(|ended| ended.is_none())
     }
 
+    /// How many descriptors it has open.
+    ///
+    /// # Panics
+    /// It has ended.
+    pub fn descriptors(&self) -> usize {
+        let open = std::fs::read_dir(format!("/proc/{}/fd", self.process.child.id()));
+        open.unwrap_or_else(|error| panic!("the host has ended: {error}"))
+            .count()
+    }
+
+    /// Lets it have no more than so many descriptors.
+    ///
+    /// # Panics
+    /// The system does not let this be set.
+    pub fn limit_descriptors(&self, most: usize) {
+        let pid = self.process.child.id().to_string();
+        let limit = format!("--nofile={most}:{most}");
+        let set = Command::new("prlimit")
+            .args(["--pid", &pid, &limit])
+            .status();
+        assert!(set.is_ok_and(|set| set.success()), "prlimit {limit}");
+    }
+
+    /// The memory that it holds now, in KiB.
+    ///
+    /// # Panics
+    /// It has ended.
+    pub fn memory_kib(&self) -> u64 {
+        let status = format!("/proc/{}/status", self.process.child.id());
+        let status = std::fs::read_to_string(status).unwrap_or_default();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+        let kib = line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok());
+        kib.unwrap_or_else(|| panic!("the host has ended"))
+    }
+
     /// SIGTERM, without waiting for what it does.
     pub fn ask_to_end(&self) {
         signal("-TERM", self.process.child.id());

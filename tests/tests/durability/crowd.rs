@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use crate::one_job::Visitor;
 
 /// How many take their jobs from the command to the end, one after the other.
-const VISITORS: usize = 12;
+pub(crate) const VISITORS: usize = 12;
 /// How long to rest when nobody answers.
 const REST: Duration = Duration::from_millis(20);
 

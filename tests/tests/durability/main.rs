@@ -5,6 +5,7 @@
 //! default; `LUCIUS_CRASHES=all` kills at every single operation instead of a choice of them.
 
 mod boundaries;
+mod bounds;
 mod crowd;
 mod damage;
 mod fleet;
