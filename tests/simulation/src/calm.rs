@@ -43,8 +43,11 @@ impl Run {
             }
             self.happen();
             self.finish();
+            if let Some(wish) = self.wish() {
+                self.begin_or(wish);
+            }
             self.round();
-            if self.is_broken() || self.all_is_over() {
+            if self.is_broken() || self.wish().is_none() && self.all_is_over() {
                 break;
             }
             let state = &mut *self.world.state();
@@ -120,6 +123,9 @@ impl Run {
             for _ in 0..4 {
                 self.polls += 1;
                 self.hosts[host].hint_turn();
+                if self.hosts[host].hints.is_some() {
+                    self.stopped(host);
+                }
             }
             for lane in &lanes {
                 for which in 0..4 {

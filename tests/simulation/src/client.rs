@@ -46,6 +46,19 @@ impl Clients {
         self.orders.len() - 1
     }
 
+    /// A command of this type, and nothing left to chance; its number.
+    pub(crate) fn order(&mut self, request_type: &str) -> usize {
+        let group = self.groups;
+        self.groups += 1;
+        let body = json!({
+            "tenant_id": "acme", "request_type": request_type,
+            "input_ref": "file:///in/a.pdf", "output_ref": "file:///out/",
+            "payload": {}, "schema_version": "v1",
+        });
+        self.orders.push(Order { body, group });
+        self.orders.len() - 1
+    }
+
     /// Another command under the key of an earlier one, if there is such a key; its number.
     pub(crate) fn reuse(&mut self, dice: &mut Dice) -> Option<usize> {
         if self.orders.is_empty() {

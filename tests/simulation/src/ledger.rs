@@ -308,7 +308,11 @@ impl Generations for SimLedger {
                 self.0.memory.append(record).await?;
                 Err(lost())
             }
-            None => self.0.memory.append(record).await,
+            None => {
+                let appended = self.0.memory.append(record).await;
+                self.0.stop_in_a_story().await;
+                appended
+            }
         }
     }
 
@@ -340,7 +344,11 @@ impl Records for SimLedger {
             Some(Fault::Before | Fault::Late) => Err(lost()),
             Some(Fault::Conflict) => Ok(Written::Conflict),
             Some(Fault::After) => put.await.and_then(|_| Err(lost())),
-            None => put.await,
+            None => {
+                let written = put.await;
+                self.0.stop_in_a_story().await;
+                written
+            }
         }
     }
 
@@ -351,7 +359,11 @@ impl Records for SimLedger {
             Some(Fault::Before | Fault::Late) => Err(lost()),
             Some(Fault::Conflict) => Ok(Removed::Conflict),
             Some(Fault::After) => remove.await.and_then(|_| Err(lost())),
-            None => remove.await,
+            None => {
+                let removed = remove.await;
+                self.0.stop_in_a_story().await;
+                removed
+            }
         }
     }
 

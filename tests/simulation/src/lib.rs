@@ -10,6 +10,8 @@
 //! is well, and every job that was accepted has to end within a bound that follows from the settings ([`calm`]).
 //! A run that fails says how to see it again, and tells the story of the job.
 //!
+//! A [`Story`] leaves nothing to chance: its host dies at every await there is, one after the other.
+//!
 //! [`Mutation`]s are deliberate defects; a simulator that does not find them would not find others.
 //!
 //! ```text
@@ -32,6 +34,7 @@ mod plugins;
 mod ports;
 mod rules;
 mod run;
+mod story;
 mod tasks;
 mod worker;
 mod world;
@@ -44,6 +47,7 @@ use lucius_domain::id::Digest;
 
 pub use mutation::Mutation;
 use run::Run;
+pub use story::Story;
 
 /// What a run that held came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,13 +64,50 @@ pub struct Report {
     pub history: Digest,
 }
 
+/// What a story came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// At how many awaits its host stopped, so how many places there are to die at.
+    pub stops: u64,
+    /// How many attempts the job had.
+    pub attempts: u32,
+    /// How it ended: done, failed, cancelled.
+    pub ends: [u64; 3],
+    /// All that happened, line by line.
+    pub history: String,
+}
+
+/// How a run is made again, as arguments on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Again {
+    /// A run by chance.
+    Seed(u64, Option<Mutation>),
+    /// A story, from a seed, and the stop at which the host dies.
+    Story(Story, u64, Option<u64>),
+}
+
+impl fmt::Display for Again {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Seed(seed, None) => write!(f, "--seeds 1 --from {seed}"),
+            Self::Seed(seed, Some(mutation)) => {
+                write!(f, "--seeds 1 --from {seed} --mutation {}", mutation.name())
+            }
+            Self::Story(story, seed, None) => {
+                write!(f, "--story {} --from {seed}", story.name())
+            }
+            Self::Story(story, seed, Some(death)) => {
+                write!(f, "--story {} --from {seed} --death {death}", story.name())
+            }
+        }
+    }
+}
+
 /// A run in which an invariant does not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// The seed.
-    pub seed: u64,
-    /// The deliberate defect, if there was one.
-    pub mutation: Option<Mutation>,
+    /// How to see it again.
+    pub again: Again,
     /// Which invariant, by its number.
     pub invariant: &'static str,
     /// What is wrong.
@@ -78,22 +119,17 @@ pub struct Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
-            seed,
-            mutation,
+            again,
             invariant,
             what,
             history,
         } = self;
         writeln!(f, "{history}")?;
-        writeln!(f, "seed {seed}: {invariant} does not hold: {what}")?;
+        writeln!(f, "{invariant} does not hold: {what}")?;
         write!(
             f,
-            "see it again: cargo run --release -p lucius-simulation -- --seeds 1 --from {seed}"
-        )?;
-        match mutation {
-            Some(mutation) => write!(f, " --mutation {}", mutation.name()),
-            None => Ok(()),
-        }
+            "see it again: cargo run --release -p lucius-simulation -- {again}"
+        )
     }
 }
 
@@ -103,37 +139,15 @@ impl fmt::Display for Failure {
 /// The first invariant that does not hold, also when the engine panics.
 pub fn simulate(seed: u64, mutation: Option<Mutation>) -> Result<Report, Box<Failure>> {
     let mut run = Run::new(seed, mutation);
-    let world = Arc::clone(&run.world);
-    let outcome = catch_unwind(AssertUnwindSafe(|| {
+    let again = Again::Seed(seed, mutation);
+    let (ends, polls) = judged(again, &mut run, |run| {
         run.storm();
         if !run.is_broken() {
             run.calm();
         }
         (run.ends(), run.polls)
-    }));
-    let state = world.state();
-    let failed = |invariant, job, what| {
-        Box::new(Failure {
-            seed,
-            mutation,
-            invariant,
-            what,
-            history: state.history(job),
-        })
-    };
-    let (ends, polls) = outcome.map_err(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str);
-        let text = text.or(panic.downcast_ref::<&str>().copied());
-        let what = format!("the engine panicked: {}", text.unwrap_or("without a word"));
-        failed("PANIC", None, what)
     })?;
-    if let Some(violation) = &state.violation {
-        let who = violation
-            .job
-            .map(|job| format!("job {}: ", world::short(job)));
-        let what = format!("{}{}", who.unwrap_or_default(), violation.what);
-        return Err(failed(violation.invariant, violation.job, what));
-    }
+    let state = run.world.state();
     Ok(Report {
         jobs: ends.iter().sum(),
         ends,
@@ -141,4 +155,57 @@ pub fn simulate(seed: u64, mutation: Option<Mutation>) -> Result<Report, Box<Fai
         polls,
         history: Digest::of(state.history(None).as_bytes()),
     })
+}
+
+/// Tells a story, in which the host dies at this of its stops and is started again; or does not die. The seed chooses
+/// in which order the host does what it does at the same time.
+///
+/// # Errors
+/// The first invariant that does not hold, also when the engine panics.
+pub fn tell(story: Story, seed: u64, death: Option<u64>) -> Result<Told, Box<Failure>> {
+    let mut run = Run::of(story, seed, death);
+    judged(Again::Story(story, seed, death), &mut run, |run| {
+        run.calm();
+        Told {
+            stops: run.stops,
+            attempts: run.attempts(),
+            ends: run.ends(),
+            history: run.world.state().history(None),
+        }
+    })
+}
+
+/// Makes a run, unless it panics or breaks an invariant.
+fn judged<T>(
+    again: Again,
+    run: &mut Run,
+    make: impl FnOnce(&mut Run) -> T,
+) -> Result<T, Box<Failure>> {
+    let world = Arc::clone(&run.world);
+    let outcome = catch_unwind(AssertUnwindSafe(|| make(run)));
+    let state = world.state();
+    let failed = |invariant, job, what| {
+        Box::new(Failure {
+            again,
+            invariant,
+            what,
+            history: state.history(job),
+        })
+    };
+    let made = outcome.map_err(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or(panic.downcast_ref::<&str>().copied());
+        let what = format!("the engine panicked: {}", text.unwrap_or("without a word"));
+        failed("PANIC", None, what)
+    })?;
+    match &state.violation {
+        None => Ok(made),
+        Some(violation) => {
+            let who = violation
+                .job
+                .map(|job| format!("job {}: ", world::short(job)));
+            let what = format!("{}{}", who.unwrap_or_default(), violation.what);
+            Err(failed(violation.invariant, violation.job, what))
+        }
+    }
 }

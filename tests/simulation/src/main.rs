@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, bail};
 use clap::Parser;
-use lucius_simulation::{Failure, Mutation, simulate};
+use lucius_simulation::{Again, Failure, Mutation, Story, simulate, tell};
 
 /// Simulates hosts, bus, services and clients from seeds, and checks that nothing accepted is lost.
 #[derive(Parser)]
@@ -24,6 +24,12 @@ struct Arguments {
     /// A deliberate defect, by name.
     #[arg(long)]
     mutation: Option<String>,
+    /// A life that is told in advance, by name, instead of runs by chance; its seed is --from.
+    #[arg(long, conflicts_with = "mutation")]
+    story: Option<String>,
+    /// The stop at which the host of the story dies; none when absent.
+    #[arg(long, requires = "story")]
+    death: Option<u64>,
 }
 
 #[derive(Default)]
@@ -48,6 +54,19 @@ fn main() -> std::process::ExitCode {
 
 fn run() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
+    if let Some(name) = &arguments.story {
+        let told = tell(story(name)?, arguments.from, arguments.death);
+        let told = told.map_err(|failure| anyhow::anyhow!("{failure}"))?;
+        let [done, failed, cancelled] = told.ends;
+        writeln!(
+            std::io::stdout().lock(),
+            "{}{} stops, {} attempts: {done} done, {failed} failed, {cancelled} cancelled",
+            told.history,
+            told.stops,
+            told.attempts
+        )?;
+        return Ok(());
+    }
     let mutation = arguments.mutation.as_deref().map(named).transpose()?;
     let threads = match arguments.threads {
         Some(threads) => threads.max(1),
@@ -73,7 +92,7 @@ fn run() -> anyhow::Result<()> {
                         Err(failure) => {
                             next.store(end, Ordering::Relaxed);
                             let mut first = lock(&first_failure);
-                            if first.as_ref().is_none_or(|it| it.seed > failure.seed) {
+                            if first.as_ref().is_none_or(|it| seed_of(it) > seed) {
                                 *first = Some(failure);
                             }
                         }
@@ -92,6 +111,20 @@ fn run() -> anyhow::Result<()> {
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn seed_of(failure: &Failure) -> u64 {
+    match failure.again {
+        Again::Seed(seed, _) | Again::Story(_, seed, _) => seed,
+    }
+}
+
+fn story(name: &str) -> anyhow::Result<Story> {
+    let found = Story::ALL.iter().find(|it| it.name() == name);
+    let names: Vec<&str> = Story::ALL.iter().map(|it| it.name()).collect();
+    found
+        .copied()
+        .with_context(|| format!("no story {name}; use one of: {}", names.join(", ")))
 }
 
 fn named(name: &str) -> anyhow::Result<Mutation> {

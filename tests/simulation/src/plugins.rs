@@ -16,6 +16,13 @@ use crate::world::World;
 /// The longest wait a plugin asks for in a run, in milliseconds.
 pub(crate) const LONGEST_WAIT_MS: i64 = 7_000;
 
+/// It breaks down.
+pub(crate) const TRAP: u64 = 0;
+/// It skips the step that it is to route.
+pub(crate) const SKIP: u64 = 8;
+/// It does what it is for.
+pub(crate) const USUAL: u64 = 99;
+
 const PLUGINS: [&str; 3] = ["ocr", "embedding", "sis"];
 
 /// The request types of a run: one step, three with plugins, two without.
@@ -126,15 +133,15 @@ impl SimRuntime {
     /// What a plugin says, or how it breaks down.
     fn answer(&self, call: Call) -> Result<Answer, Fault> {
         let state = &mut *self.world.state();
-        let chance = if state.calm {
-            99
-        } else {
-            state.dice.below(100)
+        let chance = match (state.story, state.calm) {
+            (Some(story), _) => story.chance(&call),
+            (None, true) => USUAL,
+            (None, false) => state.dice.below(100),
         };
         let wait = u64::try_from(state.dice.between(0, LONGEST_WAIT_MS)).unwrap_or(0);
         let failure = || Failure::new("PLUGIN_SAYS_NO", "by plan");
         match chance {
-            0..4 => return Err(Fault::Trap("unreachable".to_owned())),
+            TRAP..4 => return Err(Fault::Trap("unreachable".to_owned())),
             4..6 => return Err(Fault::Deadline { limit_ms: 250 }),
             6 => return Err(Fault::Busy("no slot".to_owned())),
             7 => return Err(Fault::Answer("not JSON".to_owned())),
@@ -147,7 +154,7 @@ impl SimRuntime {
                 message: "by plan".to_owned(),
             }])),
             (Call::Validate { payload, .. }, _) => Answer::Validated(Ok(payload)),
-            (Call::Route { .. }, 8..13) => Answer::Routed(Route::Skip {
+            (Call::Route { .. }, SKIP..13) => Answer::Routed(Route::Skip {
                 reason: "not needed, by plan".to_owned(),
             }),
             (Call::Route { .. }, 13..15) => Answer::Routed(Route::Fail { failure: failure() }),

@@ -24,6 +24,10 @@ pub(crate) struct Run {
     pub(crate) tasks: Vec<Task>,
     pub(crate) clients: Clients,
     pub(crate) polls: u64,
+    /// How often a host stopped at an await so far.
+    pub(crate) stops: u64,
+    /// The stop at which it dies.
+    pub(crate) death: Option<u64>,
     source: Arc<SimSource>,
     steps: u64,
     most_jobs: usize,
@@ -52,6 +56,8 @@ impl Run {
             tasks: Vec::new(),
             clients: Clients::default(),
             polls: 0,
+            stops: 0,
+            death: None,
             source: Arc::default(),
             steps,
             most_jobs,
@@ -149,7 +155,7 @@ impl Run {
     }
 
     /// Begins a request at some host; when none is up, its sender does not know more than before.
-    fn begin_or(&mut self, about: About) {
+    pub(crate) fn begin_or(&mut self, about: About) {
         match self.some_host() {
             Some(host) => self.begin(host, about),
             None => self.unknown(about),
@@ -232,9 +238,16 @@ impl Run {
     fn crash_some(&mut self) {
         let Some(host) = self.some_host() else { return };
         self.crash(host);
-        for job in self.clients.promised() {
-            self.is_there(job);
+    }
+
+    /// A host has stopped at an await, where it may die; true when it does.
+    pub(crate) fn stopped(&mut self, host: usize) -> bool {
+        self.stops += 1;
+        let dies = self.death == Some(self.stops);
+        if dies {
+            self.crash(host);
         }
+        dies
     }
 
     fn crash(&mut self, host: usize) {
@@ -246,6 +259,9 @@ impl Run {
         self.tasks = alive;
         for task in dead {
             self.unknown(task.about);
+        }
+        for job in self.clients.promised() {
+            self.is_there(job);
         }
     }
 

@@ -84,7 +84,7 @@ impl Run {
         });
     }
 
-    /// Polls a task once; true when it is over and gone.
+    /// Polls a task once; true when it is over, or its host has died, and it is gone.
     pub(crate) fn poll(&mut self, index: usize) -> bool {
         self.polls += 1;
         let task = &mut self.tasks[index];
@@ -95,7 +95,10 @@ impl Run {
             .poll(&mut Context::from_waker(Waker::noop()));
         self.world.state().task = None;
         match polled {
-            Poll::Pending => false,
+            Poll::Pending => {
+                let host = task.host;
+                self.stopped(host)
+            }
             Poll::Ready(answer) => {
                 let task = self.tasks.remove(index);
                 self.answered(&task, answer);

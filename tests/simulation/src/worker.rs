@@ -94,6 +94,17 @@ impl Callback {
     }
 }
 
+/// Nothing is heard of it.
+pub(crate) const SILENCE: u64 = 0;
+/// It acknowledges, and no more.
+pub(crate) const ONLY_ACK: u64 = 3;
+/// It fails, and says that another attempt may do better.
+pub(crate) const TRY_AGAIN: u64 = 6;
+/// It fails for good.
+pub(crate) const GIVE_UP: u64 = 9;
+/// It does its work.
+pub(crate) const USUAL: u64 = 29;
+
 /// What a service says that is at work for ever.
 const STUBBORN: &[(i64, CallbackKind, Outcome)] = {
     const fn beat(ms: i64) -> (i64, CallbackKind, Outcome) {
@@ -119,13 +130,17 @@ pub(crate) fn receive(state: &mut State, directive: &Arc<Directive>) {
     let short = state.dice.between(1, 400);
     let long = state.dice.between(short, 3_000);
     let very_long = state.dice.between(long, HORIZON_MS);
-    let plan = if state.calm { 29 } else { state.dice.below(30) };
+    let plan = match (state.story, state.calm) {
+        (Some(story), _) => story.plan(directive),
+        (None, true) => USUAL,
+        (None, false) => state.dice.below(30),
+    };
     let words: &[(i64, CallbackKind, Outcome)] = match plan {
-        0..3 => &[],
-        3..5 => &[(short, Ack, Done)],
+        SILENCE..3 => &[],
+        ONLY_ACK..5 => &[(short, Ack, Done)],
         5 => &[(short, Ack, Done), (long, Heartbeat, Done)],
-        6..9 => &[(short, Ack, Done), (long, Result, Retryable)],
-        9 => &[(short, Ack, Done), (long, Result, Final)],
+        TRY_AGAIN..9 => &[(short, Ack, Done), (long, Result, Retryable)],
+        GIVE_UP => &[(short, Ack, Done), (long, Result, Final)],
         10 => &[(short, Result, Done)],
         11 => &[(short, Result, Done), (long, Ack, Done)],
         12 => &[(short, Ack, Done), (very_long, Result, Done)],

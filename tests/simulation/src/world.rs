@@ -20,6 +20,7 @@ use lucius_ports::ledger::Idempotency;
 use crate::check::Checker;
 use crate::dice::Dice;
 use crate::mutation::Mutation;
+use crate::story::Story;
 use crate::worker::Callback;
 
 /// When every run begins.
@@ -72,6 +73,8 @@ pub(crate) struct Line {
 pub(crate) struct State {
     pub(crate) now: i64,
     pub(crate) dice: Dice,
+    /// What is told in advance, if this is a story.
+    pub(crate) story: Option<Story>,
     /// Nothing goes wrong any more.
     pub(crate) calm: bool,
     pub(crate) bus_down: bool,
@@ -101,6 +104,7 @@ impl World {
         let state = State {
             now: START,
             dice: Dice::new(seed),
+            story: None,
             calm: false,
             bus_down: false,
             ledger_down: false,
@@ -130,16 +134,27 @@ impl World {
         self.mutation == Some(mutation)
     }
 
-    /// Gives everyone else a few turns; how many is chance. This is where a task can be dropped.
+    /// Gives everyone else a few turns; how many is chance, but for a story, in which every place is a stop. This is
+    /// where a task can be dropped.
     pub(crate) async fn turns(&self) {
-        let mut left = {
+        let left = {
             let state = &mut *self.state();
-            if state.calm {
-                state.dice.below(2)
-            } else {
-                state.dice.below(4)
+            match (state.story, state.calm) {
+                (Some(_), _) => 1,
+                (None, true) => state.dice.below(2),
+                (None, false) => state.dice.below(4),
             }
         };
+        Self::stop(left).await;
+    }
+
+    /// A stop that only stories make: after effects that chance tells apart in another way.
+    pub(crate) async fn stop_in_a_story(&self) {
+        let told = self.state().story.is_some();
+        Self::stop(u64::from(told)).await;
+    }
+
+    async fn stop(mut left: u64) {
         poll_fn(|context| {
             if left == 0 {
                 return Poll::Ready(());

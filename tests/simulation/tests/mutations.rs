@@ -1,6 +1,6 @@
 //! The simulator finds every deliberate defect, by the invariant that forbids it and within a few runs.
 
-use lucius_simulation::{Mutation, simulate};
+use lucius_simulation::{Again, Mutation, simulate};
 
 /// How many seeds a defect may hide from.
 const SEEDS: u64 = 200;
@@ -15,7 +15,9 @@ fn every_mutation_is_caught_by_name() {
             mutation.caught_by().contains(&failure.invariant),
             "{name} was caught by another invariant: {failure}"
         );
-        let command = format!("--seeds 1 --from {} --mutation {name}", failure.seed);
+        assert!(matches!(failure.again, Again::Seed(1..=SEEDS, Some(it)) if it == *mutation));
+        let command = format!("-- {}", failure.again);
+        assert!(command.ends_with(&format!(" --mutation {name}")));
         assert!(failure.to_string().ends_with(&command), "{failure}");
         assert!(!failure.history.is_empty());
     }
