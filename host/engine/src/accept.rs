@@ -1,9 +1,11 @@
 //! From a command to a durable job.
 //!
-//! The order is: envelope, references, protocol, mode and lane, every step's payload by schema and plugin, the first
-//! route, the gates, and one write. All that is wrong with an envelope or with the payloads is reported at once. A
-//! command that was accepted before is answered with its job even if today's rules would refuse it; that look-up
-//! is only made on the way to a refusal, since creating a job finds a duplicate by itself.
+//! The order is: envelope, references, protocol, mode and lane, the gates, every step's payload by schema and plugin,
+//! the first route, the gates again, and one write. Looking at the gates first makes it cheap to refuse when there is
+//! more to do than can be done; a place is taken last, and that makes the limits hold. All that is wrong with an
+//! envelope or with the payloads is reported at once. A command that was accepted before is answered with its job even
+//! if today's rules would refuse it; that look-up is only made on the way to a refusal, since creating a job finds a
+//! duplicate by itself.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -118,8 +120,13 @@ impl Engine {
                     served: served.join(", "),
                 }
             })?;
-        let (spec, decisions) = self.resolve(command, &snapshot, protocol).await?;
         let tenant_limit = snapshot.tenant_limit(&command.tenant_id);
+        let mut spec = self.without_steps(command, &snapshot, protocol)?;
+        self.gates
+            .look_for_place(&spec, idempotency, tenant_limit)?;
+        let decisions = self
+            .resolve_steps(command, &snapshot, protocol, &mut spec)
+            .await?;
         let now = spec.created_at;
         let id = self.ports.ids.job_id(now);
 
@@ -156,46 +163,20 @@ impl Engine {
         }
     }
 
-    /// Follows every name in the command to what it stands for, and checks every payload.
-    async fn resolve(
+    /// What the command says of the job as a whole, and where it goes.
+    fn without_steps(
         &self,
         command: &Command,
         snapshot: &Snapshot,
         protocol: &Protocol,
-    ) -> Result<(JobSpec, Vec<(usize, Decision)>), Refusal> {
+    ) -> Result<JobSpec, Refusal> {
         let tenant = snapshot.tenants.get(&command.tenant_id);
         let tenant_mode = tenant.and_then(|tenant| tenant.mode);
         let mode = resolve_mode(command.mode, tenant_mode, self.settings.default_mode);
         let (tenant_id, doc_id) = (command.tenant_id.as_str(), command.doc_id.as_deref());
         let routing_key = routing_key(mode.resolved_mode, tenant_id, doc_id)?;
         let lane = Lane::of(&routing_key);
-
-        let mut violations = unknown_steps(command, protocol);
-        let mut decisions = Vec::new();
-        let mut steps = Vec::new();
-        for (index, step) in protocol.steps.iter().enumerate() {
-            let plugin = step.plugin.as_ref();
-            let plugin = plugin.map(|it| &**snapshot.deciding(it, &command.tenant_id));
-            let Checked {
-                payload,
-                decision,
-                wrong,
-            } = self.check_payload(command, step, plugin).await?;
-            violations.extend(wrong);
-            decisions.extend(decision.map(|decision| (index, decision)));
-            steps.push(StepSpec {
-                step_id: step.step_id.clone(),
-                step_type: step.step_type.clone(),
-                service: step.service.clone(),
-                plugin: plugin.map(|plugin| plugin.pin.clone()),
-                payload,
-                timing: protocol.timing(index, mode.resolved_mode, &self.settings.timing),
-            });
-        }
-        if !violations.is_empty() {
-            return Err(Refusal::InvalidPayload(violations));
-        }
-        let spec = JobSpec {
+        Ok(JobSpec {
             tenant_id: command.tenant_id.clone(),
             request_type: command.request_type.clone(),
             protocol_id: protocol.protocol_id.clone(),
@@ -210,9 +191,43 @@ impl Engine {
             correlation_id: command.correlation_id.clone(),
             traceparent: command.traceparent.clone(),
             created_at: self.ports.clock.now(),
-            steps,
-        };
-        Ok((spec, decisions))
+            steps: Vec::new(),
+        })
+    }
+
+    /// Follows every step of the protocol to what it stands for, and checks every payload.
+    async fn resolve_steps(
+        &self,
+        command: &Command,
+        snapshot: &Snapshot,
+        protocol: &Protocol,
+        spec: &mut JobSpec,
+    ) -> Result<Vec<(usize, Decision)>, Refusal> {
+        let mut violations = unknown_steps(command, protocol);
+        let mut decisions = Vec::new();
+        for (index, step) in protocol.steps.iter().enumerate() {
+            let plugin = step.plugin.as_ref();
+            let plugin = plugin.map(|it| &**snapshot.deciding(it, &command.tenant_id));
+            let Checked {
+                payload,
+                decision,
+                wrong,
+            } = self.check_payload(command, step, plugin).await?;
+            violations.extend(wrong);
+            decisions.extend(decision.map(|decision| (index, decision)));
+            spec.steps.push(StepSpec {
+                step_id: step.step_id.clone(),
+                step_type: step.step_type.clone(),
+                service: step.service.clone(),
+                plugin: plugin.map(|plugin| plugin.pin.clone()),
+                payload,
+                timing: protocol.timing(index, spec.mode.resolved_mode, &self.settings.timing),
+            });
+        }
+        match violations.is_empty() {
+            true => Ok(decisions),
+            false => Err(Refusal::InvalidPayload(violations)),
+        }
     }
 
     /// Checks the payload of one step, by its schema and then by its plugin.

@@ -59,8 +59,8 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Engine::ack`].
-    pub async fn result(&self, body: Value, token: Option<&str>) -> Result<bool, Refusal> {
-        let digest = result_digest(&body);
+    pub async fn result(&self, mut body: Value, token: Option<&str>) -> Result<bool, Refusal> {
+        let digest = result_digest(&mut body);
         let result: WorkResult = self.read(contract::RESULT, body)?;
         let key = result.key();
         let caller = self
@@ -178,11 +178,14 @@ fn ignored(rejection: Rejection) -> IgnoreReason {
 }
 
 /// What makes two RESULTs the same: all they say, but when they said it and how it is traced.
-fn result_digest(body: &Value) -> Digest {
-    let mut said = body.clone();
-    if let Value::Object(members) = &mut said {
-        members.remove("timestamp");
-        members.remove("traceparent");
+fn result_digest(body: &mut Value) -> Digest {
+    const LEFT_OUT: [&str; 2] = ["timestamp", "traceparent"];
+    // Taken out and put back: a RESULT may be large, and a copy of it is of no other use.
+    let mut out = |name: &str| Some((name.to_owned(), body.as_object_mut()?.remove(name)?));
+    let left_out: Vec<_> = LEFT_OUT.into_iter().filter_map(&mut out).collect();
+    let digest = Digest::of(canonical::to_string(body).as_bytes());
+    if let Value::Object(members) = body {
+        members.extend(left_out);
     }
-    Digest::of(canonical::to_string(&said).as_bytes())
+    digest
 }

@@ -124,6 +124,27 @@ impl Gates {
         Gate::ALL.into_iter().map(standing).collect()
     }
 
+    /// Says which limit is reached before a job is worked out that would find no place. Nothing is taken yet.
+    ///
+    /// # Errors
+    /// As [`Gates::take_place`].
+    pub(crate) fn look_for_place(
+        &self,
+        spec: &JobSpec,
+        idempotency: &Idempotency,
+        tenant_limit: Option<u64>,
+    ) -> Result<(), Refusal> {
+        let key = (spec.tenant_id.clone(), idempotency.key.clone());
+        let mut tally = self.lock();
+        if tally.is_being_created(&key) {
+            return Ok(());
+        }
+        match self.full(&tally, spec, tenant_limit) {
+            Some(full) => Err(full.refusal(&mut tally, spec)),
+            None => Ok(()),
+        }
+    }
+
     /// Takes a place for a job that is about to be created, or says which limit is reached.
     ///
     /// # Errors

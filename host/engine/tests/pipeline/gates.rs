@@ -64,6 +64,16 @@ async fn the_limit_of_a_mode_is_exact_when_many_arrive_at_once() {
 }
 
 #[tokio::test]
+async fn a_command_without_a_place_costs_no_plugin_call() {
+    let stage = Stage::with_limits(limits(|it| it.tenant_inflight = 1)).await;
+    stage.accepted("acme", THREE, "takes the place").await;
+    let before = stage.runtime.calls();
+    let refusal = stage.submit(&command("acme", THREE, "another")).await;
+    assert_eq!(refusal.map(drop).unwrap_err().code(), "TENANT_LIMIT");
+    assert_eq!(stage.runtime.calls(), before);
+}
+
+#[tokio::test]
 async fn the_limit_of_a_lane_is_exact_when_many_arrive_at_once() {
     let stage = Stage::with_limits(limits(|it| it.outbox_backlog = 4)).await;
     assert_eq!(let_in(&stage, 1, "LANE_LIMIT").await, 4);
