@@ -21,6 +21,9 @@ use super::wire::{Address, Connection, Request};
 
 /// Connections that an open loop submits over.
 const OPEN_CONNECTIONS: usize = 128;
+/// What is not sent so long after the last command was due is given up: a host that answers more slowly than commands
+/// are due would be asked long after the load is over.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// What is submitted.
 pub(super) struct Commands {
@@ -45,6 +48,8 @@ pub(super) struct Done {
     pub(super) accepted: u64,
     /// How often each other status was answered.
     pub(super) refused: BTreeMap<u16, u64>,
+    /// Commands that were due and given up, since all connections waited for answers.
+    pub(super) unsent: u64,
     pub(super) elapsed: Duration,
 }
 
@@ -86,8 +91,10 @@ impl Load {
     /// Submits at this pace. With `to_the_end`, returns when all that was accepted is over.
     pub(super) async fn run(&self, pace: Pace, to_the_end: bool) -> anyhow::Result<Done> {
         let begun = Instant::now();
-        let accepted = match pace {
-            Pace::Closed { jobs, in_flight } => self.closed(jobs, in_flight, to_the_end).await?,
+        let (accepted, unsent) = match pace {
+            Pace::Closed { jobs, in_flight } => {
+                (self.closed(jobs, in_flight, to_the_end).await?, 0)
+            }
             Pace::Open { rate, duration } => self.open(rate, duration).await?,
         };
         if to_the_end {
@@ -95,6 +102,7 @@ impl Load {
         }
         Ok(Done {
             accepted,
+            unsent,
             refused: self.0.refused.take(),
             elapsed: begun.elapsed(),
         })
@@ -122,27 +130,30 @@ impl Load {
         sum(clients).await
     }
 
-    async fn open(&self, rate: f64, duration: Duration) -> anyhow::Result<u64> {
+    /// How many were accepted, and how many were never sent.
+    async fn open(&self, rate: f64, duration: Duration) -> anyhow::Result<(u64, u64)> {
         let begin = Instant::now();
         let all = (rate * duration.as_secs_f64()) as u64;
-        let next = Rc::new(Cell::new(0));
+        let next = Rc::new(Cell::new(0_u64));
+        let sent = Rc::new(Cell::new(0_u64));
         let clients = (0..OPEN_CONNECTIONS).map(|_| {
-            let (load, next) = (self.clone(), Rc::clone(&next));
+            let (load, next, sent) = (self.clone(), Rc::clone(&next), Rc::clone(&sent));
             async move {
                 let mut host = Connection::new(&load.0.address);
                 let mut accepted = 0;
                 loop {
-                    let number: u64 = next.replace(next.get() + 1);
-                    if number >= all {
+                    let number = next.replace(next.get() + 1);
+                    if number >= all || begin.elapsed() > duration + GRACE {
                         return Ok(accepted);
                     }
                     let due = begin + Duration::from_secs_f64(number as f64 / rate);
                     tokio::time::sleep_until(due.into()).await;
+                    sent.set(sent.get() + 1);
                     accepted += u64::from(load.submit(&mut host, due).await?.is_some());
                 }
             }
         });
-        sum(clients).await
+        Ok((sum(clients).await?, all - sent.get()))
     }
 
     /// Submits one command that was due at `due`; nothing when it is refused.

@@ -214,6 +214,7 @@ fn shape(flags: &Flags, done: &Done) -> Value {
             "admitted_of_each_tenant": flags.in_flight,
             "accepted": done.accepted,
             "refused": done.refused,
+            "never_sent": done.unsent,
         }),
     }
 }
