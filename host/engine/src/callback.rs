@@ -120,6 +120,7 @@ impl Engine {
             tracing::warn!(jobId = %id, stepId = %step_id, attempt = %key.no, "callback token refused");
             return Err(Refusal::TokenRefused);
         }
+        tracing::Span::current().record("tenant", job.spec.tenant_id.as_str());
         // A token of this job is only made for a step that it has.
         let step = job.step_index(step_id).ok_or(Refusal::JobNotFound)?;
         Ok((job, step))

@@ -21,6 +21,7 @@ use lucius_domain::routing::Lane;
 use lucius_ports::bus::{self, Message};
 use lucius_ports::ledger;
 use tokio::sync::{Semaphore, mpsc};
+use tracing::Instrument as _;
 
 use crate::Engine;
 use crate::drive::{DriveError, Driven};
@@ -177,9 +178,22 @@ impl Engine {
             attempt: key.no,
         })?;
         let message = self.message(job, step, attempt);
-        let outcome = self.ports.bus.publish(&message).await;
+        let span = tracing::info_span!(
+            "publish",
+            jobId = %job.id,
+            stepId = %message.step_id,
+            attempt = %key.no,
+            tenant = %message.tenant_id,
+            traceparent = job.spec.traceparent.as_deref(),
+        );
+        let outcome = self
+            .ports
+            .bus
+            .publish(&message)
+            .instrument(span.clone())
+            .await;
         if let Err(error) = &outcome {
-            tracing::warn!(jobId = %job.id, attempt = %key.no, %error, "publish failed");
+            span.in_scope(|| tracing::warn!(%error, "publish failed"));
         }
         Some(Published {
             hold,

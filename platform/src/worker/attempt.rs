@@ -27,9 +27,11 @@ pub(super) async fn handle(shared: &Arc<Shared>, delivery: Delivery) {
     };
     let span = info_span!(
         "attempt",
-        job = directive.job_id,
-        step = directive.step_id,
-        attempt = directive.attempt_no
+        jobId = directive.job_id,
+        stepId = directive.step_id,
+        attempt = directive.attempt_no,
+        tenant = directive.tenant_id,
+        traceparent = directive.traceparent
     );
     async {
         let Some(held) = Held::take(shared, directive.attempt(), delivery) else {

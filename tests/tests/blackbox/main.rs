@@ -19,4 +19,6 @@ mod readme;
 mod retries;
 mod routes;
 mod routing;
+mod secrets;
 mod start;
+mod traces;

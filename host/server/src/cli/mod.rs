@@ -10,6 +10,7 @@ mod doctor;
 mod gates;
 mod jobs;
 mod keys;
+mod log;
 mod output;
 mod plugin;
 mod progress;
@@ -20,14 +21,13 @@ mod serve;
 mod submit;
 mod worker;
 
-use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{Config, LogFormat};
+use crate::config::Config;
 
 /// A durable orchestrator for document-intelligence jobs.
 #[derive(Parser)]
@@ -239,22 +239,6 @@ fn one_line(error: &anyhow::Error) -> String {
         }
     }
     line.replace('\n', " ")
-}
-
-/// Logs to standard error, as the settings say.
-fn start_log(config: &Config) -> Result<(), Failure> {
-    use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_new(&config.log.filter)
-        .map_err(|error| usage(anyhow::anyhow!("log.filter: {error}")))?;
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
-    let started = match config.log.format {
-        LogFormat::Human => log.try_init(),
-        LogFormat::Json => log.json().try_init(),
-    };
-    started.map_err(|error| Failure::Failed(anyhow::anyhow!("the log cannot start: {error}")))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::{Failure, HostFlags, output, start_log, usage};
+use super::{Failure, HostFlags, log, output, usage};
 use crate::config::{BusBackend, Config, LedgerBackend};
 use crate::host::Host;
 use crate::http;
@@ -25,17 +25,19 @@ const DRAIN: Duration = Duration::from_secs(20);
 /// Runs the host until it is told to stop.
 pub(super) async fn serve(flags: HostFlags, json: bool) -> Result<(), Failure> {
     let config = flags.load()?;
-    start_log(&config)?;
+    let log = log::start(&config, "lucius")?;
     let host = open(config, &flags).await?;
     let signals = Signals::listen()?;
     summary(&host, &[], json);
-    run(host, flags, signals, CancellationToken::new()).await
+    let served = run(host, flags, signals, CancellationToken::new()).await;
+    log.finish().await;
+    served
 }
 
 /// Runs the host and the three platform workers until they are told to stop.
 pub(super) async fn dev(flags: HostFlags, json: bool) -> Result<(), Failure> {
     let mut config = flags.load()?;
-    start_log(&config)?;
+    let log = log::start(&config, "lucius")?;
     // A developer's own machine: documents are where the developer is, or in passing.
     for place in [std::env::current_dir()?, std::env::temp_dir()] {
         config.worker.read_roots.push(place.clone());
@@ -65,6 +67,7 @@ pub(super) async fn dev(flags: HostFlags, json: bool) -> Result<(), Failure> {
     while let Some(ended) = running.join_next().await {
         ended??;
     }
+    log.finish().await;
     served
 }
 

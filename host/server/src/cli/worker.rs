@@ -6,7 +6,7 @@ use clap::Args;
 use tokio_util::sync::CancellationToken;
 
 use super::serve::Ending;
-use super::{Failure, load, start_log, usage};
+use super::{Failure, load, log, usage};
 use crate::workers;
 
 #[derive(Args)]
@@ -33,7 +33,7 @@ pub(super) struct Flags {
 
 pub(super) async fn run(flags: Flags) -> Result<(), Failure> {
     let config = load(flags.config)?;
-    start_log(&config)?;
+    let log = log::start(&config, &flags.service)?;
     let service = match flags.program.is_empty() {
         true => workers::service(&flags.service, &config, &workers::models(&config)),
         false => workers::program_service(&flags.service, &flags.program, &config),
@@ -53,7 +53,7 @@ pub(super) async fn run(flags: Flags) -> Result<(), Failure> {
         "worker    {}\nbus       {}\nready",
         flags.service, flags.bus
     ));
-    lucius_platform::worker::run(worker, service, stop)
-        .await
-        .map_err(usage)
+    let ran = lucius_platform::worker::run(worker, service, stop).await;
+    log.finish().await;
+    ran.map_err(usage)
 }

@@ -65,6 +65,8 @@ pub struct Config {
     pub sis: Sis,
     /// The log.
     pub log: Log,
+    /// Traces.
+    pub telemetry: Telemetry,
 }
 
 /// How jobs travel.
@@ -83,6 +85,14 @@ pub struct Log {
     pub format: LogFormat,
     /// What is logged, as in `RUST_LOG`: `info`, `lucius=debug,warn`.
     pub filter: String,
+}
+
+/// Traces.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Telemetry {
+    /// The base URL of an OTLP collector, as `http://127.0.0.1:4318`; nothing is traced when it is empty.
+    pub otlp_endpoint: String,
 }
 
 /// How log lines look.
@@ -126,6 +136,7 @@ impl Default for Config {
             embedding: Embedding::default(),
             sis: Sis::default(),
             log: Log::default(),
+            telemetry: Telemetry::default(),
         }
     }
 }

@@ -12,13 +12,15 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use futures_util::FutureExt as _;
 use tokio::time::Instant;
-use tracing::Instrument as _;
+use tracing::{Instrument as _, field};
 
 use super::Shared;
 use super::problem::Problem;
 
 /// Names the request in both directions.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The place of the client in a trace.
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// The longest request id that is taken from a client.
 const MAX_REQUEST_ID_CHARS: usize = 64;
 
@@ -45,7 +47,24 @@ pub(super) async fn around(
     let route = route_label(path.as_ref());
     let is_api = request.uri().path().starts_with("/v1/");
 
-    let span = tracing::info_span!("request", request_id, method, route);
+    let span = tracing::info_span!(
+        "request",
+        request_id,
+        method,
+        route,
+        traceparent = field::Empty,
+        tenant = field::Empty,
+        jobId = field::Empty,
+        stepId = field::Empty,
+        attempt = field::Empty
+    );
+    if let Some(place) = request
+        .headers()
+        .get(TRACEPARENT)
+        .and_then(|it| it.to_str().ok())
+    {
+        span.record("traceparent", place);
+    }
     let outcome = AssertUnwindSafe(next.run(request))
         .catch_unwind()
         .instrument(span.clone())

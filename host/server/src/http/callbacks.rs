@@ -5,6 +5,8 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Request, State};
 use lucius_domain::contract::CallbackKind;
+use serde_json::Value;
+use tracing::Span;
 
 use super::access::bearer;
 use super::problem::Problem;
@@ -82,6 +84,7 @@ async fn bring(shared: &Shared, kind: CallbackKind, request: Request) -> Result<
     query::none(request.uri().query())?;
     let token = bearer(request.headers()).map(str::to_owned);
     let callback = body::json(request, shared.body()).await?;
+    say_which(&callback);
     let engine = Arc::clone(&shared.engine);
     let applied = to_the_end(async move {
         let token = token.as_deref();
@@ -92,4 +95,17 @@ async fn bring(shared: &Shared, kind: CallbackKind, request: Request) -> Result<
         }
     });
     Ok(applied.await??)
+}
+
+/// Tells the log and the trace which attempt a callback is about, as it says itself.
+fn say_which(callback: &Value) {
+    let span = Span::current();
+    for member in ["traceparent", "jobId", "stepId"] {
+        if let Some(text) = callback.get(member).and_then(Value::as_str) {
+            span.record(member, text);
+        }
+    }
+    if let Some(number) = callback.get("attempt_no").and_then(Value::as_u64) {
+        span.record("attempt", number);
+    }
 }

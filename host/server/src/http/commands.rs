@@ -10,11 +10,13 @@ use axum::response::{IntoResponse as _, Response};
 use lucius_domain::id::TenantId;
 use lucius_engine::accept::Accepted;
 use serde_json::Value;
+use tracing::{Span, field};
 
 use super::access::Calling;
 use super::problem::Problem;
 use super::views::AcceptedView;
 use super::{Shared, body, query, to_the_end};
+use crate::telemetry::traces;
 
 /// Submit a command
 ///
@@ -57,12 +59,34 @@ pub(super) async fn submit(
 
 async fn accept(shared: &Shared, caller: &Calling, request: Request) -> Result<Accepted, Problem> {
     query::none(request.uri().query())?;
-    let command = body::json(request, shared.body()).await?;
+    let mut command = body::json(request, shared.body()).await?;
     // A command that names no tenant does not fit its schema, which the engine says together with all else.
     if let Some(tenant) = command.get("tenant_id").and_then(Value::as_str) {
         caller.check_tenant(&TenantId::from(tenant))?;
     }
+    take_place_in_trace(&mut command);
     let _turn = shared.clients.turn()?;
     let engine = Arc::clone(&shared.engine);
-    Ok(to_the_end(async move { engine.accept(command).await }).await??)
+    let accepted = to_the_end(async move { engine.accept(command).await }).await??;
+    Span::current().record("jobId", field::display(accepted.job.id));
+    Ok(accepted)
+}
+
+/// The request comes after the client's own place in its trace, and the job after the request. A client's that is no
+/// text stays, for the schema to refuse.
+fn take_place_in_trace(command: &mut Value) {
+    let span = Span::current();
+    if let Some(tenant) = command.get("tenant_id").and_then(Value::as_str) {
+        span.record("tenant", tenant);
+    }
+    let told = command.get("traceparent");
+    if told.is_some_and(|it| !it.is_string() && !it.is_null()) {
+        return;
+    }
+    if let Some(told) = told.and_then(Value::as_str) {
+        span.record("traceparent", told);
+    }
+    if let (Some(place), Some(members)) = (traces::current(), command.as_object_mut()) {
+        members.insert("traceparent".to_owned(), place.into());
+    }
 }

@@ -5,10 +5,13 @@
 //! attempts, retries and endings are counted when they are durable, and never twice. How full things are
 //! ([`levels`]) is read when somebody asks.
 //!
+//! What one command goes through, over all programs that work on it, is traced; see [`traces`].
+//!
 //! Every label has a bounded set of values: names that the registry holds, lanes, and words of this program. What a
 //! worker or a client can make up is no label.
 
 pub mod levels;
 pub mod observed;
 pub mod pipeline;
+pub mod traces;
 pub mod trials;

@@ -21,6 +21,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use tokio::time::Instant;
+use tracing::{Instrument as _, Span};
 
 use super::levels::Levels;
 use super::pipeline::{Pipeline, quick};
@@ -406,8 +407,14 @@ impl Runtime for ObservedRuntime {
             Call::Settle { .. } => "settle",
         };
         let began = Instant::now();
-        let answered = self.inner.call(component, limits, call).await;
         let plugin = self.names().get(component).cloned().unwrap_or_default();
+        // Part of whatever asks; what asks for itself, as a sweeper, is no trace.
+        let span = match Span::current().is_none() {
+            true => Span::none(),
+            false => tracing::info_span!("plugin", plugin, function),
+        };
+        let call = self.inner.call(component, limits, call);
+        let answered = call.instrument(span).await;
         let plugins = &self.observers.plugins;
         let outcome = answered.as_ref().map_or_else(Fault::code, |_| "ok");
         let of_function = FunctionLabels {
