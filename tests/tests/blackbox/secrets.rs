@@ -302,11 +302,11 @@ async fn lines_of_the_log_say_which_job_step_attempt_tenant_and_request_they_are
         .filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let lines: Vec<Value> = lines.collect();
     let about = |request: &str| {
-        let of_request = lines
+        let mut of_request = lines
             .iter()
             .map(fields)
             .filter(|it| it.get("request_id") == Some(&request.into()));
-        of_request.last().unwrap_or_default()
+        of_request.next_back().unwrap_or_default()
     };
     let job = &accepted.body["jobId"];
     let submitted = about("asked-1");

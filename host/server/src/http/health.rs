@@ -7,6 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use lucius_domain::id::JobId;
+use lucius_engine::gates::health::Condition;
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -44,6 +45,8 @@ pub(super) async fn readyz(
     let ledger = check(&shared, "ledger", ports.ledger.load(JobId(Uuid::nil())));
     let bus = check(&shared, "bus", ports.bus.check());
     let (ledger, bus) = tokio::join!(ledger, bus);
+    let [of_ledger, of_bus] = engine.health().conditions();
+    let (ledger, bus) = (with_writes(ledger, of_ledger), with_writes(bus, of_bus));
     let registry = if engine.registry().live().protocols.is_empty() {
         "empty"
     } else if engine.registry().last_reload().errors.is_empty() {
@@ -72,6 +75,16 @@ pub(super) async fn readyz(
     // A struct of text always serializes.
     let checks = serde_json::to_value(checks).unwrap_or(Value::Null);
     Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "NOT_READY", detail).and("checks", checks))
+}
+
+/// A store that answers and takes no writes. The host stays ready all the same: a command is what finds out that
+/// it is well again, and workers are to be heard as soon as it is.
+fn with_writes(check: &'static str, condition: Condition) -> &'static str {
+    if check == OK && condition.is_sick {
+        DEGRADED
+    } else {
+        check
+    }
 }
 
 async fn check<T, E: std::fmt::Display>(

@@ -129,6 +129,13 @@ async fn a_sick_ledger_is_said_at_once_and_shown_until_it_is_well() {
     );
     assert!(health[0]["failing_since"].is_string(), "{health}");
     assert_eq!(health[1]["ok"], true);
+    // Here the ledger does not even answer; one that only takes no writes is "degraded".
+    let ready = host.get("/readyz").await.problem(503, "NOT_READY");
+    assert_eq!(ready["checks"]["ledger"], "unavailable");
+    host.ledger.set_outage(None);
+    let ready = host.get("/readyz").await.json();
+    assert_eq!(ready["checks"]["ledger"], "degraded");
+    host.ledger.set_outage(Some(Fault::Before));
     host.ledger.set_outage(None);
     host.clock.advance(1_000);
     host.submit(&command()).await;
