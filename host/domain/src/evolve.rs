@@ -209,20 +209,18 @@ fn enter(job: &mut Job, step: usize, phase: Phase) {
     }
 }
 
-/// The turn of step `index` has come, or, past the last, all are done.
+/// The turn of step `index` has come, or, past the last, all are done. In a job that is being cancelled the end follows
+/// in the same commit, so that nothing new starts.
 fn turn_comes(job: &mut Job, index: usize, at: Timestamp) {
-    // A cancelling job starts nothing new; its cancellation follows in the same commit.
     job.progress.current = index;
-    if job.progress.status != Status::Cancelling {
-        enter(
-            job,
-            index,
-            Phase::Waiting {
-                due_at: at,
-                faults: 0,
-            },
-        );
-    }
+    enter(
+        job,
+        index,
+        Phase::Waiting {
+            due_at: at,
+            faults: 0,
+        },
+    );
 }
 
 fn attempt_created(job: &mut Job, index: usize, attempt: &Attempt, at: Timestamp) {

@@ -67,6 +67,17 @@ fn what_the_bus_says_of_another_step_changes_nothing() {
 }
 
 #[test]
+fn what_the_bus_says_of_another_number_changes_nothing_even_with_the_right_lease() {
+    let mut play = dispatching();
+    let (step, mut key) = (play.step(), play.key());
+    key.no = key.no.next();
+    assert_eq!(
+        play.refused(Input::Sent { step, key }),
+        Rejection::NotWaiting
+    );
+}
+
+#[test]
 fn a_result_that_overtakes_the_write_of_sent_counts() {
     let mut play = dispatching();
     let events = play.end_work(Says::Done);

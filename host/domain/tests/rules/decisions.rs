@@ -297,3 +297,68 @@ fn a_payload_that_the_plugin_left_alone_is_not_stored_twice() {
     let (_, attempt) = play.job.active_attempt().expect("an attempt");
     assert_eq!(attempt.payload, None);
 }
+
+#[test]
+fn a_payload_that_the_plugin_wrote_is_the_one_of_its_attempt_alone() {
+    let mut play = Play::new(1);
+    let payload = Some(json!({ "page_range": "1-2" }));
+    let route = play.route(Ok(Route::Dispatch(lucius_domain::plugin::Dispatch {
+        service: "platform-ocr".into(),
+        payload: payload.clone(),
+        ack_ms: None,
+        lease_ms: None,
+    })));
+    play.bring(route);
+    let (_, attempt) = play.job.active_attempt().expect("an attempt");
+    assert_eq!(attempt.payload, payload);
+    play.bring(play.sent());
+    play.until_due().bring(Input::AckOverdue);
+    play.until_due();
+    let route = play.routed();
+    play.bring(route);
+    let (_, attempt) = play.job.active_attempt().expect("the next one");
+    assert_eq!(attempt.payload, None);
+}
+
+#[test]
+fn a_step_shows_the_latest_thing_that_went_wrong_also_while_it_goes_on() {
+    let mut play = Play::new(1);
+    let shown = |play: &Play| {
+        let failure = play.job.progress.steps[0].last_failure.as_ref();
+        failure.map(|failure| failure.code.clone())
+    };
+    let route = play.route(Err(fault()));
+    play.bring(route);
+    assert_eq!(shown(&play).as_deref(), Some("PLUGIN_FAULT"));
+    play.until_due();
+    let route = play.routed();
+    play.bring(route);
+    play.bring(play.publish_failed(true));
+    assert_eq!(shown(&play).as_deref(), Some("PUBLISH_FAILED"));
+}
+
+#[test]
+fn what_plugins_said_of_the_payloads_is_on_record_from_the_first_commit() {
+    let job = Play::new(2).job;
+    let said: Vec<_> = (0..2)
+        .map(|step| (step, decision(Function::Validate)))
+        .collect();
+    let change = Transition::create(job.id, job.spec, said.clone()).finish();
+    let events = change.expect("a job that is created has events").events;
+    let mut expected = vec![Event::Accepted];
+    expected.extend(
+        said.into_iter()
+            .map(|(step, decision)| Event::Decided { step, decision }),
+    );
+    let events: Vec<Event> = events.iter().map(|it| it.event.clone()).collect();
+    assert_eq!(events, expected);
+}
+
+#[test]
+fn a_job_says_when_it_last_changed() {
+    let mut play = Play::new(1);
+    play.begin_work();
+    play.later(77);
+    play.bring(play.beat());
+    assert_eq!(play.job.progress.updated_at, play.now);
+}

@@ -272,3 +272,40 @@ fn a_failed_job_can_be_moved_and_then_starts_again_under_the_other_generation() 
     play.end_work(Says::Done);
     assert_eq!(play.state(), "SUCCEEDED");
 }
+
+#[test]
+fn a_job_that_is_moved_to_fewer_plugins_keeps_who_decided_and_has_nobody_for_the_rest() {
+    let mut play = Play::new(3);
+    let everyone = |generation| {
+        let Input::Migrate {
+            generation,
+            plugins,
+        } = migrate(generation)
+        else {
+            panic!("a move is a move")
+        };
+        let plugins = vec![plugins[0].clone(); 3];
+        Input::Migrate {
+            generation,
+            plugins,
+        }
+    };
+    play.bring(everyone(2));
+    for _ in 0..2 {
+        play.begin_work();
+        play.end_work(Says::Done);
+    }
+    let second = play.job.plugin(0).cloned();
+    assert!(second.is_some());
+    let Input::Migrate { generation, .. } = migrate(3) else {
+        panic!("a move is a move")
+    };
+    play.bring(Input::Migrate {
+        generation,
+        plugins: vec![None],
+    });
+    let pins: Vec<_> = (0..3).map(|step| play.job.plugin(step).cloned()).collect();
+    assert_eq!(pins, [second.clone(), second, None]);
+    let migrated = play.job.progress.migrated.as_ref();
+    assert_eq!(migrated.map(|it| it.plugins.len()), Some(3));
+}
