@@ -96,13 +96,32 @@ async fn failed_jobs_are_one_group_a_reason_and_are_started_again() {
 async fn a_redrive_can_be_stopped() {
     let host = Host::start().await;
     let job = dead(&host, "a").await;
-    let begun = redrive(&host, json!({ "filter": {} })).await;
+    let begun = redrive(&host, json!({ "filter": {}, "reason": "mended" })).await;
     let path = format!("/v1/redrives/{}:cancel", begun["id"].as_str().unwrap());
     let answer = host.bare(axum::http::Method::POST, &path).await;
     assert_eq!(
         (answer.status.as_u16(), &answer.json()["state"]),
         (202, &json!("CANCELLED"))
     );
+    // Both are on record, with what was asked for and why.
+    let trail = host.get("/v1/audit").await.json();
+    let acts = [
+        &trail["entries"][0]["action"],
+        &trail["entries"][1]["action"],
+    ];
+    assert_eq!(
+        acts,
+        ["POST /v1/redrives/{redriveId}:cancel", "POST /v1/redrives"]
+    );
+    let detail = trail["entries"][1]["detail"].as_str().unwrap();
+    let id = begun["id"].as_str().unwrap();
+    for part in [
+        id,
+        "1 of {\"source\":\"jobs\"}",
+        "10 a second, pinned, mended",
+    ] {
+        assert!(detail.contains(part), "{part}: {detail}");
+    }
     host.clock.advance(60_000);
     assert_eq!(host.engine.redrive_tick().await.unwrap(), 0);
     let job = host.get(&format!("/v1/jobs/{job}")).await.json();
