@@ -337,6 +337,27 @@ pub struct Beside {
 }
 
 impl Beside {
+    /// `lucius worker` of a service, which runs a Python program for each directive and shares the host's folder.
+    ///
+    /// # Panics
+    /// It does not become ready.
+    pub async fn worker(host: &Host, service: &str, program: &Path) -> Self {
+        let (bus, program) = (format!("{}/bus", host.url()), program.display().to_string());
+        let args = [
+            "worker",
+            "--service",
+            service,
+            "--bus",
+            &bus,
+            "--data-dir",
+            "data",
+            "--",
+            "python3",
+            &program,
+        ];
+        Self::start(host.folder(), &args).await
+    }
+
     /// Starts `lucius ARGS` in a folder and waits until it says that it is ready.
     ///
     /// # Panics

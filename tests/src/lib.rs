@@ -14,6 +14,7 @@ pub mod history;
 pub mod host;
 pub mod lane;
 pub mod orders;
+pub mod page;
 pub mod places;
 pub mod program;
 pub mod registry;

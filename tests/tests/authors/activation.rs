@@ -1,4 +1,4 @@
-//! A third party's plugin goes live on a running host, while jobs of others flow.
+//! A third party's plugin goes live on a running host, while jobs of others flow, and is taken back.
 
 use std::cell::Cell;
 use std::fs;
@@ -7,14 +7,13 @@ use std::path::Path;
 use lucius_tests::author;
 use lucius_tests::host::{Beside, Host, Setup};
 use lucius_tests::orders::{order, with};
-use lucius_tests::program::Run;
 use lucius_tests::registry::Copied;
 use serde_json::{Value, json};
 
 const LETTER: &str = "Dear Ada, write to ada@example.org or call +44 20 7946 0958. Yours, Charles";
 
 #[tokio::test]
-async fn a_new_step_type_goes_live_while_jobs_flow_and_its_work_is_done_by_a_small_program()
+async fn a_new_step_type_goes_live_while_jobs_flow_is_worked_on_by_a_small_program_and_taken_back()
 -> anyhow::Result<()> {
     let plugin = author::redact().await;
     let registry = Copied::new()?;
@@ -77,8 +76,7 @@ async fn go_live(
         .ended()
         .await
         .expect(0);
-    let live =
-        Run::new(host.folder(), ["registry", "reload", "--json"]).with("LUCIUS_URL", host.url());
+    let live = host.lucius(&["registry", "reload", "--json"]);
     let live = live.ended().await.expect(0).json();
     assert_eq!(live["generation"], 2, "{live}");
 
@@ -94,26 +92,8 @@ async fn go_live(
     );
 
     let job = client.submit(redact).await;
-    let program = plugin
-        .join("../worker.py")
-        .canonicalize()?
-        .display()
-        .to_string();
-    let bus = host.bus_url();
-    let args = [
-        "worker",
-        "--service",
-        "platform-redact",
-        "--bus",
-        &bus,
-        "--data-dir",
-        "data",
-    ];
-    let worker = Beside::start(
-        host.folder(),
-        &[&args[..], &["--", "python3", &program]].concat(),
-    )
-    .await;
+    let program = plugin.join("../worker.py").canonicalize()?;
+    let worker = Beside::worker(host, "platform-redact", &program).await;
     let ended = client.job_over(&job).await;
     let step = client.step(&job, "redact").await;
     assert_eq!(ended["state"], "SUCCEEDED", "{step} {}", host.output());
@@ -126,6 +106,31 @@ async fn go_live(
         fs::read_to_string(output.trim_start_matches("file://"))?,
         "Dear Ada, write to [redacted] or call [redacted]. Yours, Charles"
     );
+    assert_eq!(worker.terminate().await.code(), Some(0));
+    roll_back(host, redact, &program).await
+}
+
+/// Takes the step type back; the job that was accepted while it was there is done all the same.
+async fn roll_back(host: &Host, redact: &Value, program: &Path) -> anyhow::Result<()> {
+    let client = host.client();
+    let another = with(redact.clone(), json!({ "idempotency_key": "another" }));
+    let held = client.submit(&another).await;
+    let back = host.lucius(&["registry", "rollback", "--json"]);
+    let back = back.ended().await.expect(0).json();
+    assert_eq!(
+        (&back["generation"], &back["origin"]),
+        (&json!(3), &json!("rollback"))
+    );
+    let removed = &back["changes"]["plugins"][0];
+    assert_eq!(
+        (&removed["plugin"], &removed["change"], &removed["jobs"]),
+        (&json!("redact@1.0.0"), &json!("removed"), &json!(1))
+    );
+    let third = with(redact.clone(), json!({ "idempotency_key": "third" }));
+    let refused = client.post("/v1/commands", &third).await;
+    refused.expect_problem(400, "UNSUPPORTED_REQUEST_TYPE");
+    let worker = Beside::worker(host, "platform-redact", program).await;
+    assert_eq!(client.job_over(&held).await["state"], "SUCCEEDED");
     assert_eq!(worker.terminate().await.code(), Some(0));
     Ok(())
 }

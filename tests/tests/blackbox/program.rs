@@ -310,22 +310,8 @@ async fn any_program_is_a_worker_of_a_third_partys_step() -> anyhow::Result<()> 
     registry.add_plain_step("REDACT", "platform-redact")?;
     let host = Setup::quick().registry(registry.path()).start().await;
     let client = host.client();
-    let program = places::fixture("redact.py").display().to_string();
-    let bus = host.bus_url();
-    let args = [
-        "worker",
-        "--service",
-        "platform-redact",
-        "--bus",
-        &bus,
-        "--data-dir",
-        "data",
-    ];
-    let worker = Beside::start(
-        host.folder(),
-        &[&args[..], &["--", "python3", &program]].concat(),
-    )
-    .await;
+    let program = places::fixture("redact.py");
+    let worker = Beside::worker(&host, "platform-redact", &program).await;
 
     let output = format!("file://{}/data/output", host.folder().display());
     let more = json!({ "output_ref": output, "payload": { "text": "call 555-0199" } });

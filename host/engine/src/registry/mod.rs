@@ -79,10 +79,23 @@ pub struct EntryError {
 impl EntryError {
     fn new(entry: impl Into<String>, reason: impl ToString) -> Self {
         Self {
-            entry: entry.into(),
-            reason: reason.to_string(),
+            entry: line(&entry.into()),
+            reason: line(&reason.to_string()),
         }
     }
+}
+
+/// The longest part of a refusal, in characters.
+const MAX_LINE_CHARS: usize = 600;
+
+/// Text that may repeat what a registry holds, as a part of one line: without control characters and not without end.
+fn line(text: &str) -> String {
+    let plain = |c: char| if c.is_control() { ' ' } else { c };
+    let mut line: String = text.chars().take(MAX_LINE_CHARS).map(plain).collect();
+    if line.len() < text.len() {
+        line.push_str(" ...");
+    }
+    line
 }
 
 /// Checks a registry without activating it.

@@ -33,6 +33,7 @@ impl Engine {
             Err(reason) => return refused(reason),
         };
         let live = self.registry.live();
+        let held = self.ports.pins.held().await?;
         let outcome = self
             .restore_as(
                 &target,
@@ -50,7 +51,8 @@ impl Engine {
         Ok(outcome.map(|activated| {
             self.registry
                 .note_attempt(self.ports.clock.now(), Vec::new());
-            let plan = Plan::between(&live, &activated);
+            let mut plan = Plan::between(&live, &activated);
+            plan.count_jobs(&held);
             Activated {
                 live: activated,
                 plan,

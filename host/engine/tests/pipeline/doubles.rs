@@ -233,6 +233,15 @@ impl MemorySource {
         *lock(&self.manifest) = manifest.map(ToString::to_string);
     }
 
+    /// What is in the registry.
+    pub(crate) fn text(&self) -> Option<serde_json::Value> {
+        serde_json::from_str(lock(&self.manifest).as_deref()?).ok()
+    }
+
+    pub(crate) fn set_text(&self, text: &str) {
+        *lock(&self.manifest) = Some(text.to_owned());
+    }
+
     pub(crate) fn put(&self, path: &str, bytes: &[u8]) {
         lock(&self.files).insert(path.to_owned(), bytes.into());
     }

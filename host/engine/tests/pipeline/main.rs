@@ -20,6 +20,7 @@ mod registry;
 mod registry_breaker;
 mod registry_changes;
 mod registry_history;
+mod registry_mutations;
 mod registry_trials;
 mod registry_trust;
 mod retention;
