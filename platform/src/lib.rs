@@ -9,6 +9,7 @@
 //! at most once per finished attempt, nothing accepted is lost, leases are renewed) and calls one
 //! [`service::Service`] for the work itself.
 
+pub mod buckets;
 pub mod bus;
 pub mod callback;
 mod clock;

@@ -3,7 +3,7 @@
 //! A ref in a directive was written by a client, so a worker that opened whatever it names would
 //! read any file of the machine to whoever asks. Therefore only `file` refs below configured roots
 //! are opened, after symbolic links are resolved, and inside the workspace a tenant reaches its own
-//! folder alone. What is opened is first copied, with its size bounded, so that the tools that read
+//! folder alone; and refs below configured [`buckets`]. What is opened is first copied, with its size bounded, so that the tools that read
 //! it see one unchanging file.
 
 use std::path::{Path, PathBuf};
@@ -18,6 +18,7 @@ use tempfile::NamedTempFile;
 use tokio::io::AsyncWriteExt;
 use url::Url;
 
+use crate::buckets::{self, Buckets};
 use crate::contract::Ref;
 use crate::service::Failure;
 
@@ -32,14 +33,24 @@ pub struct Settings {
     pub max_bytes: u64,
     /// Where inputs are copied to while they are worked on. Made when missing.
     pub temp_dir: PathBuf,
+    /// Containers and buckets of cloud stores.
+    pub buckets: buckets::Settings,
 }
 
 /// A root that cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot use the folder {path}: {source}; create it, or change the worker's roots")]
-pub struct RootError {
-    path: String,
-    source: std::io::Error,
+pub enum RootError {
+    /// A folder.
+    #[error("cannot use the folder {path}: {source}; create it, or change the worker's roots")]
+    Folder {
+        /// Which.
+        path: String,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A container or bucket.
+    #[error(transparent)]
+    Bucket(#[from] buckets::Error),
 }
 
 /// A configured folder: as it was written, and where it really is.
@@ -51,7 +62,7 @@ struct Root {
 
 impl Root {
     fn open(path: &Path, create: bool) -> Result<Self, RootError> {
-        let fail = |source| RootError {
+        let fail = |source| RootError::Folder {
             path: path.display().to_string(),
             source,
         };
@@ -71,6 +82,7 @@ pub struct Roots {
     writable: Vec<Root>,
     max_bytes: u64,
     temp_dir: PathBuf,
+    pub(crate) buckets: Buckets,
     pub(crate) files: Arc<dyn ObjectStore>,
 }
 
@@ -103,6 +115,7 @@ impl Roots {
             writable: open(&settings.write_roots, true)?,
             max_bytes: settings.max_bytes,
             temp_dir,
+            buckets: Buckets::open(&settings.buckets)?,
             files: Arc::new(LocalFileSystem::new().with_fsync(true)),
         })
     }
@@ -258,14 +271,17 @@ impl Reader {
     /// `INPUT_TOO_LARGE` or `INPUT_MISMATCH` for good, and with `INPUT_UNREADABLE` for now.
     pub async fn fetch(&self, reference: &Ref) -> Result<LocalCopy, Failure> {
         let uri = &reference.uri;
-        let real = self.roots.readable_file(uri, &self.scope).await?;
-        let location = object_path(&real)?;
-        let found = self
-            .roots
-            .files
-            .get(&location)
-            .await
-            .map_err(|e| unreadable(uri, &e))?;
+        let (store, location) = if buckets::is_local(uri) {
+            let real = self.roots.readable_file(uri, &self.scope).await?;
+            (Arc::clone(&self.roots.files), object_path(&real)?)
+        } else {
+            let place = self.roots.buckets.readable(uri)?;
+            (place.store, place.path)
+        };
+        let found = store.get(&location).await.map_err(|error| match error {
+            object_store::Error::NotFound { .. } => missing(uri),
+            error => unreadable(uri, &error),
+        })?;
         self.within_limit(uri, found.meta.size)?;
 
         let temp = tempfile::Builder::new()
@@ -361,7 +377,7 @@ fn file_path(uri: &str) -> Result<PathBuf, Failure> {
     let url = Url::parse(uri).map_err(|_| invalid("is not a URI; write file:///folder/file"))?;
     if url.scheme() != "file" {
         let message = format!(
-            "this worker opens file refs only, not {}; copy the data below one of its roots",
+            "this worker opens no {} refs here; use a file ref below one of its roots",
             url.scheme()
         );
         return Err(Failure::fatal("REF_SCHEME_UNSUPPORTED", message));
@@ -379,9 +395,13 @@ fn not_allowed(uri: &str, verb: &str) -> Failure {
 
 fn cannot_read(uri: &str, error: &std::io::Error) -> Failure {
     if error.kind() == std::io::ErrorKind::NotFound {
-        return Failure::fatal("INPUT_NOT_FOUND", format!("{uri} does not exist"));
+        return missing(uri);
     }
     unreadable(uri, error)
+}
+
+fn missing(uri: &str) -> Failure {
+    Failure::fatal("INPUT_NOT_FOUND", format!("{uri} does not exist"))
 }
 
 fn unreadable(uri: &str, error: &dyn std::fmt::Display) -> Failure {

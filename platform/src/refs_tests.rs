@@ -21,6 +21,7 @@ fn place() -> Place {
         write_roots: vec![root.join("ws")],
         max_bytes: 100,
         temp_dir: root.join("tmp"),
+        buckets: Default::default(),
     };
     let scope = Scope {
         workspace_root: root.join("ws"),
@@ -200,6 +201,7 @@ fn a_root_that_is_not_there_is_named() {
         write_roots: vec![],
         max_bytes: 1,
         temp_dir: std::env::temp_dir(),
+        buckets: Default::default(),
     };
     let message = Roots::open(&settings).unwrap_err().to_string();
     assert!(

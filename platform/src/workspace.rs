@@ -9,13 +9,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use object_store::ObjectStoreExt;
 use object_store::buffered::BufWriter;
+use object_store::path::Path as StorePath;
+use object_store::{ObjectStore, ObjectStoreExt};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use tokio::io::AsyncWriteExt;
 use url::Url;
 
+use crate::buckets;
 use crate::contract::{Directive, FailureClass, Ref};
 use crate::refs::{Reader, Roots, Scope, checksum_of, object_path};
 use crate::service::{Artifact, Failure};
@@ -80,12 +82,7 @@ impl Places {
         let dir = roots.writable_dir(&folder_uri(&dir)?, Some(&scope)).await?;
         let output = match places_results {
             true => None,
-            false => Some(OutputFolder {
-                dir: roots
-                    .writable_dir(&directive.output_ref.uri, Some(&scope))
-                    .await?,
-                roots: Arc::clone(roots),
-            }),
+            false => Some(OutputFolder::open(roots, &directive.output_ref.uri, &scope).await?),
         };
         Ok(Self {
             workspace: Workspace {
@@ -153,14 +150,43 @@ impl Workspace {
     }
 }
 
-/// The folder the client wants the main artifact in.
+/// Where the client wants the main artifact.
 #[derive(Debug, Clone)]
-pub(crate) struct OutputFolder {
-    dir: PathBuf,
-    roots: Arc<Roots>,
+pub(crate) enum OutputFolder {
+    /// A folder of this machine.
+    Local {
+        dir: PathBuf,
+        files: Arc<dyn ObjectStore>,
+    },
+    /// A folder of a container or bucket.
+    Bucket(buckets::Place),
 }
 
 impl OutputFolder {
+    async fn open(roots: &Roots, uri: &str, scope: &Scope) -> Result<Self, Failure> {
+        if !buckets::is_local(uri) {
+            return Ok(Self::Bucket(roots.buckets.writable(uri)?));
+        }
+        Ok(Self::Local {
+            dir: roots.writable_dir(uri, Some(scope)).await?,
+            files: Arc::clone(&roots.files),
+        })
+    }
+
+    /// The store, the name in it, and the URI of what is called `name` here.
+    fn target(&self, name: &str) -> Result<(Arc<dyn ObjectStore>, StorePath, String), Failure> {
+        match self {
+            Self::Local { dir, files } => {
+                let path = dir.join(name);
+                Ok((Arc::clone(files), object_path(&path)?, file_uri(&path)?))
+            }
+            Self::Bucket(place) => {
+                let (path, uri) = place.below(name);
+                Ok((Arc::clone(&place.store), path, uri))
+            }
+        }
+    }
+
     /// Copies an artifact of `workspace` to `<step_id>.<ext>`, where `<ext>` is the artifact's own.
     pub(crate) async fn deliver(
         &self,
@@ -170,20 +196,25 @@ impl OutputFolder {
     ) -> Result<Ref, Failure> {
         let source = workspace.file_of(artifact)?;
         let extension = source.extension().and_then(|e| e.to_str()).unwrap_or("bin");
-        let path = self.dir.join(format!("{}.{extension}", segment(step_id)));
-        let failed =
-            |error: &dyn std::fmt::Display| not_writable("OUTPUT_NOT_WRITABLE", &path, error);
+        let name = format!("{}.{extension}", segment(step_id));
+        let (store, path, uri) = self.target(&name)?;
+        let failed = |error: &dyn std::fmt::Display| {
+            Failure::retryable(
+                "OUTPUT_NOT_WRITABLE",
+                format!("cannot write {uri}: {error}"),
+            )
+        };
 
         let mut from = tokio::fs::File::open(&source)
             .await
             .map_err(|e| failed(&e))?;
-        let mut to = BufWriter::new(Arc::clone(&self.roots.files), object_path(&path)?);
+        let mut to = BufWriter::new(store, path);
         tokio::io::copy(&mut from, &mut to)
             .await
             .map_err(|e| failed(&e))?;
         to.shutdown().await.map_err(|e| failed(&e))?;
         Ok(Ref {
-            uri: file_uri(&path)?,
+            uri,
             ..Ref::from(artifact.clone())
         })
     }

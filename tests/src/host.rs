@@ -75,6 +75,13 @@ impl Setup {
         self
     }
 
+    /// Sets a variable that is not one of the program's own settings.
+    #[must_use]
+    pub fn with_variables(mut self, variables: Vec<(String, String)>) -> Self {
+        self.settings.extend(variables);
+        self
+    }
+
     /// Keeps its data on a disk that fails when the test says so.
     #[must_use]
     pub fn disk(mut self, disk: &Arc<Disk>) -> Self {
@@ -363,8 +370,17 @@ impl Beside {
     /// # Panics
     /// It does not become ready.
     pub async fn start(folder: &Path, args: &[&str]) -> Self {
+        Self::start_with(folder, args, &[]).await
+    }
+
+    /// The same with variables.
+    ///
+    /// # Panics
+    /// It does not become ready.
+    pub async fn start_with(folder: &Path, args: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut command = Command::new(places::program());
         command.args(args).current_dir(folder);
+        command.envs(variables.iter().copied());
         let process = Process::run(command, &folder.join("beside.log")).await;
         Self {
             process: process.unwrap_or_else(|why| panic!("it does not start: {why}")),

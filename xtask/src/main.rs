@@ -18,6 +18,7 @@ mod demo;
 mod docs;
 mod plugins;
 mod registry;
+mod scale;
 mod setup;
 mod shell;
 mod sim;
@@ -77,6 +78,8 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Say what a load costs on Azure, and where the first limit is
+    Scale,
     /// Check the structure: imports one way, file lengths, links, manifests
     Check,
     /// Build the plugins as components and write registry/registry.json
@@ -99,6 +102,10 @@ fn main() -> ExitCode {
             mutation,
         } => sim::run(seeds, from, mutation.as_deref()),
         Command::Docs { check } => docs::run(check),
+        Command::Scale => {
+            scale::run();
+            Ok(())
+        }
         Command::Check => check::run(),
         Command::Plugins => plugins::run(),
     };

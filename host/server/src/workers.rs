@@ -5,12 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use lucius_azure_servicebus::sas;
 use lucius_platform::embedding::{Ingestion, Models};
 use lucius_platform::service::Service;
 use lucius_platform::sis::Intelligence;
-use lucius_platform::{bus, ocr, program, refs, worker};
+use lucius_platform::{buckets, bus, ocr, program, refs, worker};
+use lucius_ports::clock::Clock as _;
 
 use crate::config::Config;
+use crate::host::StartError;
+use crate::storage;
+use crate::system::SystemClock;
 
 /// The services that ship with the platform.
 pub const SHIPPED: [&str; 3] = ["platform-ocr", "platform-embedding", "platform-sis"];
@@ -83,6 +88,63 @@ pub fn models(config: &Config) -> Arc<Models> {
     Arc::new(Models::new(config.worker.models_dir.clone()))
 }
 
+/// Where a worker's bus is, and what it shows there.
+pub struct BusAccess {
+    /// The address.
+    pub url: String,
+    authorization: Arc<dyn bus::Authorization>,
+}
+
+impl BusAccess {
+    /// A host's own bus, with an API key if the host asks for one.
+    pub fn of_host(url: String, api_key: Option<&str>) -> Self {
+        let authorization: Arc<dyn bus::Authorization> = match api_key {
+            Some(key) => Arc::new(bus::Bearer::new(key)),
+            None => Arc::new(bus::Anonymous),
+        };
+        Self { url, authorization }
+    }
+
+    /// The namespace of the connection string in the environment.
+    ///
+    /// # Errors
+    /// The variable is missing, or what is wrong with it.
+    pub fn of_namespace() -> Result<Self, StartError> {
+        let connection = storage::bus_connection()?;
+        Ok(Self {
+            url: connection.endpoint().to_owned(),
+            authorization: Arc::new(Signed(connection)),
+        })
+    }
+}
+
+/// Signs every request anew, so that nothing expires in flight.
+struct Signed(lucius_azure_servicebus::Connection);
+
+impl bus::Authorization for Signed {
+    fn header(&self, resource: &url::Url) -> Option<String> {
+        // What is signed for is the subscription, or what is above it; a message has no rights of its own.
+        let url = resource.as_str();
+        let entity = url.split("/messages").next().unwrap_or(url);
+        match sas::token(&self.0, entity, SystemClock.now()) {
+            Ok(token) => Some(token),
+            Err(error) => {
+                tracing::error!(%error, "LUCIUS_SERVICEBUS_CONNECTION has a key that cannot sign");
+                None
+            }
+        }
+    }
+}
+
+/// What stores read their credentials from.
+fn of_stores() -> Vec<(String, String)> {
+    const OF_STORES: [&str; 3] = ["AZURE_", "AWS_", "GOOGLE_"];
+    let of_store = |(name, _): &(String, String)| OF_STORES.iter().any(|it| name.starts_with(it));
+    let texts = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    texts.filter(of_store).collect()
+}
+
 /// The folders of a data directory that workers may use. What else is there, such as the ledger and the key of the
 /// callback tokens, is the host's alone.
 const SHARED: [&str; 2] = ["workspace", "output"];
@@ -95,12 +157,12 @@ const SHARED: [&str; 2] = ["workspace", "output"];
 /// The bus's address is none, or the data directory cannot be used.
 pub fn worker_config(
     config: &Config,
-    bus_url: &str,
+    of_bus: BusAccess,
     data_dir: &Path,
-    api_key: Option<&str>,
 ) -> anyhow::Result<worker::Config> {
-    let bus = bus_url.parse().with_context(|| {
-        format!("\"{bus_url}\" is no bus address; write --bus http://127.0.0.1:7420/bus")
+    let BusAccess { url, authorization } = of_bus;
+    let bus = url.parse().with_context(|| {
+        format!("\"{url}\" is no bus address; write --bus http://127.0.0.1:7420/bus")
     })?;
     let unusable = || {
         format!(
@@ -123,14 +185,17 @@ pub fn worker_config(
             write_roots: with_shared(&config.worker.write_roots),
             max_bytes: config.worker.input_bytes,
             temp_dir: own.join("tmp"),
+            buckets: buckets::Settings {
+                read: config.worker.read_buckets.clone(),
+                write: config.worker.write_buckets.clone(),
+                environment: of_stores(),
+            },
         },
         data_dir: own,
         concurrency: config.worker.concurrency,
         accept_ahead: 32,
         timing: worker::Timing::default(),
-        authorization: match api_key {
-            Some(key) => Arc::new(bus::Bearer::new(key)),
-            None => Arc::new(bus::Anonymous),
-        },
+        authorization,
+        status: Arc::default(),
     })
 }

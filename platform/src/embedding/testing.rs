@@ -102,6 +102,7 @@ impl Desk {
             write_roots: vec![path("ws"), path("out")],
             max_bytes: 10_000_000,
             temp_dir: path("tmp"),
+            buckets: Default::default(),
         });
         let places = Places::open(&Arc::new(roots.unwrap()), &directive, false)
             .await

@@ -34,12 +34,14 @@ pub(super) async fn serve(shared: Arc<Shared>, lane: Lane) {
                     info!(%lane, "the bus answers again");
                 }
                 away = false;
+                shared.status.note_bus(true);
                 backoff.reset();
                 match message {
                     None => shared.timing.poll_pause,
                     Some(delivery) => {
                         let shared = Arc::clone(&shared);
                         attempts.spawn(async move {
+                            let _in_hand = shared.status.take();
                             attempt::handle(&shared, delivery).await;
                             drop(slot);
                         });
@@ -52,6 +54,7 @@ pub(super) async fn serve(shared: Arc<Shared>, lane: Lane) {
                     warn!(%lane, %error, "cannot receive; trying again until the bus answers");
                 }
                 away = true;
+                shared.status.note_bus(false);
                 backoff.wait(None)
             }
         };

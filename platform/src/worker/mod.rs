@@ -15,6 +15,7 @@ mod held;
 mod lane;
 mod report;
 mod settings;
+mod status;
 mod work;
 
 use std::collections::HashMap;
@@ -26,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 pub use settings::{Config, Error, Timing};
+pub use status::Status;
 
 use crate::bus::{self, Delivery, Lane};
 use crate::contract::AttemptKey;
@@ -51,6 +53,7 @@ struct Shared {
     stop: CancellationToken,
     /// What still runs is given back.
     give_back: CancellationToken,
+    status: Arc<Status>,
 }
 
 /// The attempts in hand, each with the way to give it a newer lock.
@@ -105,6 +108,7 @@ pub async fn run(
     }
     let deadline = async {
         shared.stop.cancelled().await;
+        shared.status.note_stopping();
         tokio::time::sleep(shared.timing.stop_grace).await;
         shared.give_back.cancel();
         std::future::pending::<()>().await;
@@ -138,6 +142,7 @@ fn open(
         accept_ahead,
         timing,
         authorization,
+        status,
     } = config;
     std::fs::create_dir_all(&data_dir).map_err(|source| Error::DataDir {
         path: data_dir.clone(),
@@ -170,6 +175,7 @@ fn open(
         in_flight: InFlight::default(),
         give_back: CancellationToken::new(),
         stop,
+        status,
     })
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use url::Url;
 
+use super::Status;
 use crate::bus::Authorization;
 use crate::{record, refs};
 
@@ -28,6 +29,8 @@ pub struct Config {
     pub timing: Timing,
     /// The `Authorization` header for the bus.
     pub authorization: Arc<dyn Authorization>,
+    /// Where it says how it is.
+    pub status: Arc<Status>,
 }
 
 /// Every duration of the worker.

@@ -93,6 +93,7 @@ impl Rig {
                 write_roots: vec![self.root.join("workspace"), self.root.join("out")],
                 max_bytes: 1 << 20,
                 temp_dir: self.root.join("tmp"),
+                buckets: Default::default(),
             },
             concurrency: NonZeroUsize::new(2).unwrap(),
             accept_ahead: 8,
@@ -108,6 +109,7 @@ impl Rig {
                 ..Timing::default()
             },
             authorization: Arc::new(Anonymous),
+            status: Default::default(),
         }
     }
 

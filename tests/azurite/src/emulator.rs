@@ -1,4 +1,4 @@
-//! Azurite's table service, started on first use and shared by the tests of one program.
+//! Azurite's services, started on first use and shared by the tests of one program.
 
 use std::io::Write as _;
 use std::net::TcpListener;
@@ -9,8 +9,8 @@ use std::time::Duration;
 use tokio::sync::OnceCell;
 
 /// Azurite's only account, whose key is published.
-const ACCOUNT: &str = "devstoreaccount1";
-const KEY: &str =
+pub(crate) const ACCOUNT: &str = "devstoreaccount1";
+pub(crate) const KEY: &str =
     "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 
 /// Ends Azurite when its input ends, and that ends with the program that holds the other end, also by SIGKILL.
@@ -20,30 +20,36 @@ const WATCH: &str = "\"$@\" & child=$!; read -r _; kill $child; wait $child 2>/d
 const LOOKS: u32 = 1_200;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 
-/// A running table service.
+/// A running service.
 #[derive(Debug)]
-pub struct Tables {
+pub struct Service {
     child: Child,
     port: u16,
 }
 
-static SHARED: OnceCell<Tables> = OnceCell::const_new();
+static TABLES: OnceCell<Service> = OnceCell::const_new();
+static BLOBS: OnceCell<Service> = OnceCell::const_new();
 
 /// The table service of this program of tests.
 ///
 /// # Panics
 /// It does not start; the text says what to do.
-pub async fn tables() -> &'static Tables {
-    SHARED.get_or_init(Tables::start).await
+pub async fn tables() -> &'static Service {
+    TABLES.get_or_init(|| Service::start("table")).await
 }
 
-impl Tables {
-    /// Starts a table service with nothing in it.
-    ///
-    /// # Panics
-    /// It does not start; the text says what to do.
-    pub async fn start() -> Self {
-        let program = program();
+/// The blob service of this program of tests; see [`crate::blobs`].
+///
+/// # Panics
+/// It does not start; the text says what to do.
+pub async fn blobs() -> &'static Service {
+    BLOBS.get_or_init(|| Service::start("blob")).await
+}
+
+impl Service {
+    /// Starts a service with nothing in it.
+    async fn start(name: &str) -> Self {
+        let program = program(name);
         assert!(
             program.is_file(),
             "{} is missing: run cargo xtask setup, which brings Azurite",
@@ -52,8 +58,9 @@ impl Tables {
         let port = free_port();
         let mut command = Command::new("sh");
         command.args(["-c", WATCH, "sh", "node"]).arg(&program);
-        command.args(["--tableHost", "127.0.0.1", "--tablePort"]);
-        command.arg(port.to_string()).args([
+        command.args([&format!("--{name}Host"), "127.0.0.1"]);
+        command.args([&format!("--{name}Port"), &port.to_string()]);
+        command.args([
             "--inMemoryPersistence",
             "--skipApiVersionCheck",
             "--disableTelemetry",
@@ -63,9 +70,9 @@ impl Tables {
         let child = command
             .spawn()
             .unwrap_or_else(|error| panic!("sh cannot be started: {error}"));
-        let mut tables = Self { child, port };
-        tables.answers().await;
-        tables
+        let mut service = Self { child, port };
+        service.answers().await;
+        service
     }
 
     /// Its port on 127.0.0.1.
@@ -73,7 +80,7 @@ impl Tables {
         self.port
     }
 
-    /// The connection string of the account.
+    /// The connection string of the account, when it is the table service.
     pub fn connection(&self) -> String {
         connection_at(self.port)
     }
@@ -97,7 +104,7 @@ impl Tables {
     }
 }
 
-impl Drop for Tables {
+impl Drop for Service {
     fn drop(&mut self) {
         // The watching shell ends Azurite on a line as it does at the end of its input.
         if let Some(mut input) = self.child.stdin.take() {
@@ -115,13 +122,15 @@ pub fn connection_at(port: u16) -> String {
     )
 }
 
-/// Azurite's table service, where the set-up puts it.
-fn program() -> PathBuf {
+/// One of Azurite's services, where the set-up puts it.
+fn program(name: &str) -> PathBuf {
     let below = Path::new(env!("CARGO_MANIFEST_DIR"));
     let workspace = below.ancestors().nth(2).unwrap_or(below);
     let target = std::env::var_os("CARGO_TARGET_DIR")
         .map_or_else(|| workspace.join("target"), |folder| workspace.join(folder));
-    target.join("azurite/node_modules/azurite/dist/src/table/main.js")
+    target.join(format!(
+        "azurite/node_modules/azurite/dist/src/{name}/main.js"
+    ))
 }
 
 /// A port that was free a moment ago.

@@ -1,12 +1,15 @@
 //! Ledger and bus where Azure has them: what is wrong is said at the start, a job runs through while requests fail, and
 //! what it costs is counted. The whole of these tests runs there with `LUCIUS_TESTS_ON`; see `lucius_tests::azure`.
 
+use lucius_azurite::blobs;
 use lucius_azurite::emulator::{self, connection_at};
 use lucius_azurite::proxy::Proxy;
 use lucius_tests::azure::{Cloud, Kind};
-use lucius_tests::host::{Host, Setup};
-use lucius_tests::orders::{artifact, order};
+use lucius_tests::client::Client;
+use lucius_tests::host::{Beside, Host, Setup};
+use lucius_tests::orders::{artifact, order, with};
 use lucius_tests::program::{Ended, Run};
+use lucius_tests::registry::Copied;
 use lucius_tests::{places, wait};
 use serde_json::json;
 use tempfile::TempDir;
@@ -123,23 +126,33 @@ async fn f24_a_namespace_that_is_away_keeps_the_host_from_being_ready_and_not_fr
     Ok(())
 }
 
+/// Does one attempt with success. A directive may come twice, since an answer of the bus was lost; what is not this
+/// attempt's is passed over.
+async fn succeed(host: &Host, tenant: &str, (job, service, attempt): (&str, &str, u64)) {
+    let worker = host.worker(service);
+    let delivery = worker.next_attempt(tenant, job, attempt).await;
+    let made = artifact(delivery.text("stepId"));
+    worker.finish(&delivery, &delivery.success(&[made])).await;
+}
+
 /// Takes a job of three steps through, one of which fails for a while and one for good, and starts it again.
-async fn live(host: &Host, tenant: &str) -> String {
+async fn live(host: &Host, tenant: &str) {
     let client = host.client();
     let job = client.submit(&order(tenant, "OCR->EMBEDDING->SIS")).await;
     let ocr = host.worker("platform-ocr");
-    ocr.fail(tenant, "RETRYABLE", "LATER").await;
-    let second = ocr.next_attempt(tenant, &job, 2).await;
-    ocr.finish(&second, &second.success(&[artifact("ocr")]))
+    let first = ocr.next_attempt(tenant, &job, 1).await;
+    ocr.finish(&first, &first.failure("RETRYABLE", "LATER"))
         .await;
+    succeed(host, tenant, (&job, "platform-ocr", 2)).await;
     let embedding = host.worker("platform-embedding");
-    embedding.fail(tenant, "NON_RETRYABLE", "BROKEN").await;
+    let broken = embedding.next_attempt(tenant, &job, 1).await;
+    let failure = broken.failure("NON_RETRYABLE", "BROKEN");
+    embedding.finish(&broken, &failure).await;
     client.job_in(&job, "FAILED_FINAL").await;
     client.verb(&job, "redrive").await.expect(202);
-    embedding.succeed(tenant).await;
-    host.worker("platform-sis").succeed(tenant).await;
+    succeed(host, tenant, (&job, "platform-embedding", 2)).await;
+    succeed(host, tenant, (&job, "platform-sis", 1)).await;
     client.job_in(&job, "SUCCEEDED").await;
-    job
 }
 
 #[tokio::test]
@@ -153,7 +166,7 @@ async fn f32_a_job_runs_through_while_requests_to_tables_and_namespace_fail() {
     live(&host, "stormy").await;
     let job = host.client().submit(&order("stormy", "OCR")).await;
     host.crash().await;
-    host.worker("platform-ocr").succeed("stormy").await;
+    succeed(&host, "stormy", (&job, "platform-ocr", 1)).await;
     host.client().job_in(&job, "SUCCEEDED").await;
 }
 
@@ -220,4 +233,118 @@ async fn settled(proxy: &Proxy) -> u64 {
         (seen.1 > 30).then_some(now)
     })
     .await
+}
+
+#[tokio::test]
+async fn a_document_in_a_container_is_read_and_its_result_written_there() -> anyhow::Result<()> {
+    blobs::make_container("papers").await;
+    let document = std::fs::read(places::document("scan.pdf"))?;
+    blobs::put("papers/in/invoice.pdf", document).await;
+    blobs::put("papers/private/invoice.pdf", b"private".to_vec()).await;
+    let host = Setup::dev()
+        .with("WORKER_READ_BUCKETS", r#"["az://papers/in"]"#)
+        .with("WORKER_WRITE_BUCKETS", r#"["az://papers/out"]"#)
+        .with_variables(blobs::environment().await)
+        .start()
+        .await;
+    let client = host.client();
+    let ocr = |input: &str, output: &str| {
+        let refs = json!({ "input_ref": input, "output_ref": output });
+        with(order("acme", "OCR"), refs)
+    };
+    let (input, output) = ("az://papers/in/invoice.pdf", "az://papers/out/acme");
+    let job = client.submit(&ocr(input, output)).await;
+    let ended = client.job_over(&job).await;
+    assert_eq!(ended["state"], "SUCCEEDED", "{ended} {}", host.output());
+    let step = client.step(&job, "ocr").await;
+    let made = step["output_ref"]["uri"].as_str().unwrap_or_default();
+    let path = made.strip_prefix("az://").unwrap_or_default();
+    assert!(path.starts_with("papers/out/acme/ocr."), "{step}");
+    let written = blobs::get(path).await.unwrap_or_default();
+    let kept = step["artifact_refs"][0]["uri"].as_str().unwrap_or_default();
+    assert_eq!(written, std::fs::read(kept.trim_start_matches("file://"))?);
+
+    for (input, output, code) in [
+        ("az://papers/in/missing.pdf", output, "INPUT_NOT_FOUND"),
+        ("az://papers/private/invoice.pdf", output, "REF_NOT_ALLOWED"),
+        (input, "az://papers/in/acme", "REF_NOT_ALLOWED"),
+        (
+            "s3://papers/in/invoice.pdf",
+            output,
+            "REF_SCHEME_UNSUPPORTED",
+        ),
+    ] {
+        let job = client.submit(&ocr(input, output)).await;
+        let ended = client.job_over(&job).await;
+        assert_eq!(ended["error_code"], code, "{input} {output} {ended}");
+    }
+    assert!(
+        !host.output().contains("Eby8vdM02x"),
+        "the account's key is in the log"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_worker_takes_directives_from_a_namespace_and_says_how_it_is() -> anyhow::Result<()> {
+    let mut registry = Copied::new()?;
+    registry.add_plain_step("REDACT", "platform-redact")?;
+    let mut host = Setup::quick()
+        .registry(registry.path())
+        .here()
+        .start()
+        .await;
+    let namespace = host.namespace().trim_start_matches("http://").to_owned();
+    let connection = format!(
+        "Endpoint=http://{namespace}/bus;SharedAccessKeyName=listen;SharedAccessKey={SECRET}"
+    );
+    let health = format!("127.0.0.1:{}", free_port()?);
+    let program = places::fixture("redact.py").display().to_string();
+    let args = [
+        "worker",
+        "--service",
+        "platform-redact",
+        "--data-dir",
+        "data",
+        "--health",
+        &health,
+        "--",
+        "python3",
+        &program,
+    ];
+    let surroundings = [
+        ("LUCIUS_BUS_BACKEND", "azure-servicebus"),
+        (BUS, connection.as_str()),
+    ];
+    let worker = Beside::start_with(host.folder(), &args, &surroundings).await;
+    let looker = Client::new(format!("http://{health}"));
+    looker.get("/healthz").await.expect(200);
+    let ready = async |status: u16| {
+        let answer = looker.get("/readyz").await;
+        (answer.status == status).then_some(answer.body)
+    };
+    wait::until("a worker that is ready", async || ready(200).await).await;
+
+    let output = format!("file://{}/data/output", host.folder().display());
+    let more = json!({ "output_ref": output, "payload": { "text": "call 555-0199" } });
+    let client = host.client();
+    let job = client.submit(&with(order("third", "REDACT"), more)).await;
+    assert_eq!(client.job_over(&job).await["state"], "SUCCEEDED");
+
+    host.kill();
+    let away = wait::until("a worker without a bus", async || ready(503).await).await;
+    assert_eq!(
+        (&away["bus"], &away["in_hand"]),
+        (&json!("unavailable"), &json!(0))
+    );
+    assert_eq!(worker.terminate().await.code(), Some(0));
+    let log = std::fs::read_to_string(host.folder().join("beside.log"))?;
+    assert!(!log.contains(SECRET), "{log}");
+    Ok(())
+}
+
+fn free_port() -> std::io::Result<u16> {
+    Ok(std::net::TcpListener::bind("127.0.0.1:0")?
+        .local_addr()?
+        .port())
 }

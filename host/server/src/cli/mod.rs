@@ -20,6 +20,7 @@ mod reload;
 mod serve;
 mod submit;
 mod worker;
+mod worker_health;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -51,9 +51,8 @@ pub(super) async fn dev(flags: HostFlags, json: bool) -> Result<(), Failure> {
     for name in workers::SHIPPED {
         let service = workers::service(name, &host.config, &models).map_err(usage)?;
         let data_dir = &host.config.data_dir;
-        let config =
-            workers::worker_config(&host.config, &host.bus_url(), data_dir, key.as_deref())
-                .map_err(usage)?;
+        let config = workers::worker_config(&host.config, bus_of(&host, key.as_deref())?, data_dir)
+            .map_err(usage)?;
         running.spawn(lucius_platform::worker::run(
             config,
             service,
@@ -69,6 +68,14 @@ pub(super) async fn dev(flags: HostFlags, json: bool) -> Result<(), Failure> {
     }
     log.finish().await;
     served
+}
+
+/// The bus that this process's workers take directives from.
+fn bus_of(host: &Host, key: Option<&str>) -> Result<workers::BusAccess, Failure> {
+    match host.config.bus.backend {
+        BusBackend::Embedded => Ok(workers::BusAccess::of_host(host.bus_url(), key)),
+        BusBackend::AzureServicebus => workers::BusAccess::of_namespace().map_err(usage),
+    }
 }
 
 fn summary(host: &Host, workers: &[&str], json: bool) {

@@ -15,6 +15,10 @@ pub struct Worker {
     pub read_roots: Vec<PathBuf>,
     /// Folders below which results may be written, besides `workspace` and `output` in the data directory.
     pub write_roots: Vec<PathBuf>,
+    /// URLs of containers and buckets below which references may be read: `az://container/folder`, `s3://bucket`.
+    pub read_buckets: Vec<String>,
+    /// URLs of containers and buckets below which results may be written, and references read.
+    pub write_buckets: Vec<String>,
     /// The largest input, in bytes.
     pub input_bytes: u64,
     /// The folder that holds models, each in a folder of its own.
@@ -34,6 +38,8 @@ impl Default for Worker {
             concurrency: TWO,
             read_roots: vec![PathBuf::from(".")],
             write_roots: Vec::new(),
+            read_buckets: Vec::new(),
+            write_buckets: Vec::new(),
             input_bytes: 256 << 20,
             models_dir: PathBuf::from("target/models"),
             ocr_pages_at_once: TWO,
