@@ -93,12 +93,15 @@ impl Bucket {
             return Err(named());
         }
         let (scheme, prefix) = ObjectStoreScheme::parse(&url).map_err(|_| named())?;
-        let store = match scheme {
-            ObjectStoreScheme::MicrosoftAzure => azure(&url, environment),
-            ObjectStoreScheme::AmazonS3 => s3(&url, environment),
-            ObjectStoreScheme::GoogleCloudStorage => google(&url, environment),
+        let store = if scheme == ObjectStoreScheme::MicrosoftAzure {
+            azure(&url, environment)
+        } else if scheme == ObjectStoreScheme::AmazonS3 {
+            s3(&url, environment)
+        } else if scheme == ObjectStoreScheme::GoogleCloudStorage {
+            google(&url, environment)
+        } else {
             // Folders are roots, and the rest holds nothing.
-            _ => return Err(named()),
+            return Err(named());
         };
         let unusable = |source| Error::Store {
             url: text.to_owned(),

@@ -278,9 +278,11 @@ impl Reader {
             let place = self.roots.buckets.readable(uri)?;
             (place.store, place.path)
         };
-        let found = store.get(&location).await.map_err(|error| match error {
-            object_store::Error::NotFound { .. } => missing(uri),
-            error => unreadable(uri, &error),
+        let found = store.get(&location).await.map_err(|error| {
+            match matches!(error, object_store::Error::NotFound { .. }) {
+                true => missing(uri),
+                false => unreadable(uri, &error),
+            }
         })?;
         self.within_limit(uri, found.meta.size)?;
 
