@@ -90,15 +90,32 @@ impl Ledgers {
     ) -> Result<[u8; 32], StartError> {
         match config.ledger.backend {
             LedgerBackend::Sqlite => Ok(own),
-            LedgerBackend::AzureTables => {
-                let name = Key::of("current");
-                // Whether or not it was the first, what is there then is the key.
-                self.records.write(&name, &CallbackKey(own), None).await?;
-                let shared = self.records.read::<CallbackKey>(&name).await?;
-                Ok(shared.map_or(own, |shared| shared.document.0))
-            }
+            LedgerBackend::AzureTables => self.shared_key(own).await,
         }
     }
+
+    async fn shared_key(&self, own: [u8; 32]) -> Result<[u8; 32], StartError> {
+        let name = Key::of("current");
+        // Whether or not it was the first, what is there then is the key.
+        self.records.write(&name, &CallbackKey(own), None).await?;
+        let shared = self.records.read::<CallbackKey>(&name).await?;
+        Ok(shared.map_or(own, |shared| shared.document.0))
+    }
+}
+
+/// The records of the tables that the settings name, and the secret that their hosts share.
+///
+/// # Errors
+/// The tables cannot be opened.
+pub async fn shared_records(
+    config: &Config,
+    secret_if_first: [u8; 32],
+) -> Result<(Arc<dyn Records>, [u8; 32]), StartError> {
+    let settings = table_settings(config);
+    let ledger = TableLedger::open(tables_connection()?, means()?, settings).await?;
+    let ledgers = Ledgers::of(ledger);
+    let secret = ledgers.shared_key(secret_if_first).await?;
+    Ok((ledgers.records, secret))
 }
 
 /// A bus, and the embedded one when it is that.

@@ -106,6 +106,35 @@ async fn a_table_that_is_missing_a_key_that_is_refused_and_an_account_that_is_aw
 }
 
 #[tokio::test]
+async fn the_first_key_is_made_in_the_tables_and_every_host_knows_it() -> anyhow::Result<()> {
+    let kind = Kind {
+        bus: false,
+        fail_one_in: 0,
+    };
+    let cloud = Cloud::new(kind, &[]).await;
+    let folder = TempDir::new()?;
+    let args = ["keys", "create", "--tables", "--scope", "admin", "--json"];
+    let variables = cloud.settings.iter();
+    let create = variables.fold(Run::new(folder.path(), args), |run, (name, value)| {
+        run.with(name, value)
+    });
+    let key = create.ended().await.expect(0).json();
+    let key = key["secret"].as_str().unwrap_or_default().to_owned();
+    for _ in 0..2 {
+        let host = Setup::quick()
+            .with("AUTH_MODE", "api-key")
+            .sharing(&cloud)
+            .start()
+            .await;
+        let client = host.client();
+        let ask = || client.request(reqwest::Method::GET, "/v1/keys");
+        client.send(ask()).await.expect(401);
+        client.send(ask().bearer_auth(&key)).await.expect(200);
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn f24_a_namespace_that_is_away_keeps_the_host_from_being_ready_and_not_from_accepting()
 -> anyhow::Result<()> {
     let away = format!(
@@ -242,6 +271,7 @@ async fn a_document_in_a_container_is_read_and_its_result_written_there() -> any
     blobs::put("papers/in/invoice.pdf", document).await;
     blobs::put("papers/private/invoice.pdf", b"private".to_vec()).await;
     let host = Setup::dev()
+        .here()
         .with("WORKER_READ_BUCKETS", r#"["az://papers/in"]"#)
         .with("WORKER_WRITE_BUCKETS", r#"["az://papers/out"]"#)
         .with_variables(blobs::environment().await)

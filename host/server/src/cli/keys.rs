@@ -1,9 +1,9 @@
 //! `lucius keys`: the keys that clients call with.
 //!
 //! A running host makes them by its API, which takes a key with the scope admin. The first key is made on the data
-//! directory itself, while no host runs on it: who can write there needs no key.
+//! directory itself, while no host runs on it, or in the tables that hosts share: who can write there needs no key.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,9 +19,10 @@ use serde_json::{Value, json};
 
 use super::client::{Client, HostUrl};
 use super::output::{self, text};
-use super::{Failure, usage};
+use super::{Failure, load, usage};
 use crate::host;
 use crate::http::views::{KeyListView, KeyView, NewKeyView, WantedKeyView};
+use crate::storage;
 use crate::system::{SystemClock, SystemIds, random_key};
 
 #[derive(Args)]
@@ -40,6 +41,29 @@ struct Place {
     /// The data directory itself instead of a host; no host may be running on it
     #[arg(long, global = true)]
     data_dir: Option<PathBuf>,
+    /// The ledger in tables that the settings and LUCIUS_TABLES_CONNECTION name instead of a host; hosts may run on it
+    #[arg(long, global = true, conflicts_with = "data_dir")]
+    tables: bool,
+    /// A TOML file with settings, to find the tables
+    #[arg(long, env = "LUCIUS_CONFIG", global = true)]
+    config: Option<PathBuf>,
+}
+
+impl Place {
+    /// The keys themselves, unless a host is to be asked.
+    async fn store(&self) -> Result<Option<Store>, Failure> {
+        if let Some(folder) = &self.data_dir {
+            let (records, secret) = host::records_of(folder).map_err(usage)?;
+            return Ok(Some(Store::new(records, &secret, "the data directory")));
+        }
+        if self.tables {
+            let config = load(self.config.clone())?;
+            let shared = storage::shared_records(&config, random_secret()?).await;
+            let (records, secret) = shared.map_err(usage)?;
+            return Ok(Some(Store::new(records, &secret, "the tables")));
+        }
+        Ok(None)
+    }
 }
 
 #[derive(Subcommand)]
@@ -83,10 +107,7 @@ enum Command {
 }
 
 pub(super) async fn run(flags: Flags, json: bool) -> Result<(), Failure> {
-    let store = match &flags.place.data_dir {
-        Some(folder) => Some(Store::open(folder).map_err(usage)?),
-        None => None,
-    };
+    let store = flags.place.store().await?;
     let host = Client::new(&flags.place.host)?;
     match flags.command {
         Command::Create {
@@ -217,25 +238,43 @@ fn after(lifetime: Duration) -> Timestamp {
     SystemClock.now().plus_ms(ms)
 }
 
-/// The keys in a data directory that no host runs on.
+/// The keys as they are kept.
 struct Store {
     keys: Keys,
     audit: Audit,
+    /// What was written to, for the audit trail.
+    place: &'static str,
 }
 
 impl Store {
-    fn open(folder: &Path) -> anyhow::Result<Self> {
-        let (records, secret): (Arc<dyn Records>, _) = host::records_of(folder)?;
-        Ok(Self {
-            keys: Keys::new(Arc::clone(&records), Arc::new(SystemClock), &secret),
+    fn new(records: Arc<dyn Records>, secret: &[u8; 32], place: &'static str) -> Self {
+        Self {
+            keys: Keys::new(Arc::clone(&records), Arc::new(SystemClock), secret),
             audit: Audit::new(records),
-        })
+            place,
+        }
+    }
+
+    fn entry(&self, act: &str, why: Option<String>) -> Entry {
+        Entry {
+            at: SystemClock.now(),
+            who: "shell".to_owned(),
+            act: format!("lucius {act}"),
+            path: self.place.to_owned(),
+            why,
+            request_id: None,
+            detail: None,
+            status: None,
+        }
     }
 
     async fn create(&self, wanted: WantedKeyView, why: Option<String>) -> anyhow::Result<Value> {
         let grant = wanted.grant().map_err(|error| anyhow!(error))?;
         let works = grant.scopes.contains(&Scope::Work);
-        let begun = self.audit.begin(entry("keys create", why), id()).await?;
+        let begun = self
+            .audit
+            .begin(self.entry("keys create", why), id())
+            .await?;
         let issued = self.keys.issue(grant, "shell", &random_key()?).await?;
         let detail = format!("key {}", issued.key.id);
         self.audit.end(begun, 201, Some(&detail)).await?;
@@ -255,7 +294,10 @@ impl Store {
 
     async fn revoke(&self, id_text: &str, why: Option<String>) -> anyhow::Result<Value> {
         let key = KeyId::parse(id_text).ok_or_else(no_id)?;
-        let begun = self.audit.begin(entry("keys revoke", why), id()).await?;
+        let begun = self
+            .audit
+            .begin(self.entry("keys revoke", why), id())
+            .await?;
         let revoked = self.keys.revoke(&key).await?;
         let status = if revoked.is_some() { 200 } else { 404 };
         self.audit
@@ -273,17 +315,12 @@ fn id() -> lucius_domain::id::JobId {
     SystemIds.job_id(SystemClock.now())
 }
 
-fn entry(act: &str, why: Option<String>) -> Entry {
-    Entry {
-        at: SystemClock.now(),
-        who: "shell".to_owned(),
-        act: format!("lucius {act}"),
-        path: "the data directory".to_owned(),
-        why,
-        request_id: None,
-        detail: None,
-        status: None,
-    }
+/// What callback tokens are signed with from now on, if no host has made a key for that yet.
+fn random_secret() -> anyhow::Result<[u8; 32]> {
+    let random = random_key()?;
+    let mut secret = [0; 32];
+    secret.copy_from_slice(&random[..32]);
+    Ok(secret)
 }
 
 #[cfg(test)]
