@@ -42,7 +42,8 @@ fn plugin(criterion: &mut Criterion) {
         bencher.iter(|| {
             let payload =
                 json!({ "page_range": "1-3,5", "language_hint": "en", "output_format": "TEXT" });
-            lucius_step_sdk::testing::validate::<Ocr>(payload, json!({})).expect("it is right")
+            let config = json!({ "engines": ["tesseract"] });
+            lucius_step_sdk::testing::validate::<Ocr>(payload, config).expect("it is right")
         });
     });
 }
