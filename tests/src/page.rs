@@ -12,7 +12,8 @@ const DOCUMENTED: &str = "http://127.0.0.1:7420";
 
 /// The page's session as one script.
 pub fn session(page: &str) -> String {
-    let mut script = "set -euo pipefail\ntrap 'kill $(jobs -p) 2> /dev/null' EXIT\n".to_owned();
+    let mut script =
+        "set -euo pipefail\ntrap 'kill $(jobs -p) 2> /dev/null || true' EXIT\n".to_owned();
     for part in page.split("<!-- run").skip(1) {
         let (how, rest) = part.split_once("-->\n```sh\n").unwrap_or_default();
         let block = rest.split("```").next().unwrap_or_default();
