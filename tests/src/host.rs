@@ -1,18 +1,16 @@
 //! A running program: started, killed, started again on the same data, and never left behind.
 
 use std::ffi::OsString;
-use std::fs::OpenOptions;
-use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::process::{Command, ExitStatus};
+use std::sync::{Arc, PoisonError};
 
 use tempfile::TempDir;
 
 use crate::azure::{Cloud, Kind};
 use crate::client::Client;
 use crate::disk::Disk;
+use crate::process::Process;
 use crate::program::Run;
 use crate::worker::Worker;
 use crate::{places, wait};
@@ -126,7 +124,7 @@ impl Setup {
             cloud.namespace
         });
         let folder = TempDir::new().unwrap_or_else(|error| panic!("no temporary folder: {error}"));
-        let process = Process::start(&self, folder.path(), "127.0.0.1:0").await;
+        let process = start(&self, folder.path(), "127.0.0.1:0").await;
         let process = process.unwrap_or_else(|why| panic!("the host does not start: {why}"));
         Host {
             process,
@@ -237,7 +235,7 @@ impl Host {
         let listen = self.url().trim_start_matches("http://").to_owned();
         let (setup, folder) = (&self.setup, self.folder.path());
         // Somebody's outgoing connection may sit on the port for a moment.
-        let again = async || Process::start(setup, folder, &listen).await.ok();
+        let again = async || start(setup, folder, &listen).await.ok();
         let process = wait::until("the host on its old address", again).await;
         self.process = process;
     }
@@ -249,7 +247,7 @@ impl Host {
     pub async fn try_start_again(&mut self) -> Result<(), String> {
         self.process.kill();
         let listen = self.url().trim_start_matches("http://").to_owned();
-        self.process = Process::start(&self.setup, self.folder.path(), &listen).await?;
+        self.process = start(&self.setup, self.folder.path(), &listen).await?;
         Ok(())
     }
 
@@ -303,22 +301,22 @@ impl Host {
 
     /// SIGTERM, without waiting for what it does.
     pub fn ask_to_end(&self) {
-        signal("-TERM", self.process.child.id());
+        self.process.signal("-TERM");
     }
 
     /// SIGSTOP: it does nothing, and does not know that time goes by.
     pub fn freeze(&self) {
-        signal("-STOP", self.process.child.id());
+        self.process.signal("-STOP");
     }
 
     /// SIGCONT: it goes on where it was.
     pub fn wake(&self) {
-        signal("-CONT", self.process.child.id());
+        self.process.signal("-CONT");
     }
 
     /// SIGHUP: read registry and limits again.
     pub fn hang_up(&self) {
-        signal("-HUP", self.process.child.id());
+        self.process.signal("-HUP");
     }
 
     /// SIGKILL, then a start on the same data.
@@ -332,7 +330,7 @@ impl Host {
     /// # Panics
     /// It does not end.
     pub async fn terminate(&mut self) -> ExitStatus {
-        signal("-TERM", self.process.child.id());
+        self.process.signal("-TERM");
         self.process.ended().await
     }
 }
@@ -392,18 +390,13 @@ impl Beside {
     /// # Panics
     /// It does not end.
     pub async fn terminate(mut self) -> ExitStatus {
-        signal("-TERM", self.process.child.id());
+        self.process.signal("-TERM");
         self.process.ended().await
     }
 }
 
-/// Signals one process by its id.
-fn signal(name: &str, pid: u32) {
-    let sent = Command::new("kill").args([name, &pid.to_string()]).status();
-    assert!(
-        sent.is_ok_and(|status| status.success()),
-        "process {pid} cannot be signalled"
-    );
+async fn start(setup: &Setup, folder: &Path, listen: &str) -> Result<Process, String> {
+    Process::run(setup.command(folder, listen), &log(folder)).await
 }
 
 fn log(folder: &Path) -> PathBuf {
@@ -415,91 +408,4 @@ fn data(folder: &Path) -> PathBuf {
     folder
         .unwrap_or_else(|error| panic!("the host's folder is gone: {error}"))
         .join("data")
-}
-
-/// A child process that is killed when it is dropped.
-#[derive(Debug)]
-struct Process {
-    child: Child,
-    url: String,
-    said: Arc<Mutex<String>>,
-}
-
-impl Process {
-    async fn start(setup: &Setup, folder: &Path, listen: &str) -> Result<Self, String> {
-        Self::run(setup.command(folder, listen), &log(folder)).await
-    }
-
-    /// Runs the command until it has said `ready`.
-    async fn run(mut command: Command, log: &Path) -> Result<Self, String> {
-        let errors = OpenOptions::new().create(true).append(true).open(log);
-        let errors = errors.map_err(|error| error.to_string())?;
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(errors);
-        let mut child = command.spawn().map_err(|error| error.to_string())?;
-        let output = child.stdout.take();
-        let mut process = Self {
-            child,
-            url: String::new(),
-            said: Arc::default(),
-        };
-        if let Some(output) = output {
-            process.listen_to(output);
-        }
-        let since = Instant::now();
-        loop {
-            let said = process
-                .said
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .clone();
-            if said.lines().any(|line| line == "ready") {
-                let api = said.lines().find_map(|line| line.strip_prefix("api "));
-                process.url = api.unwrap_or_default().trim().to_owned();
-                return Ok(process);
-            }
-            if process
-                .child
-                .try_wait()
-                .is_ok_and(|status| status.is_some())
-                || since.elapsed() > wait::PATIENCE
-            {
-                return Err(std::fs::read_to_string(log).unwrap_or_default());
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        }
-    }
-
-    /// Keeps what it prints, for as long as it runs.
-    fn listen_to(&self, output: ChildStdout) {
-        let said = Arc::clone(&self.said);
-        std::thread::spawn(move || {
-            for line in BufReader::new(output).lines().map_while(Result::ok) {
-                let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
-                said.push_str(&line);
-                said.push('\n');
-            }
-        });
-    }
-
-    async fn ended(&mut self) -> ExitStatus {
-        wait::until("the end of the process", async || {
-            self.child.try_wait().ok().flatten()
-        })
-        .await
-    }
-
-    fn kill(&mut self) {
-        // It may have ended by itself; there is nothing left to do then.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        self.kill();
-    }
 }

@@ -16,6 +16,7 @@ pub mod lane;
 pub mod orders;
 pub mod page;
 pub mod places;
+mod process;
 pub mod program;
 pub mod registry;
 pub mod shared;
