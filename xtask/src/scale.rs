@@ -1,5 +1,5 @@
 //! What a load costs on Azure and where the first limit is: arithmetic from what one job takes, which tests measure,
-//! and from the services' published targets and prices.
+//! from the services' published targets, and from prices that are assumptions.
 //!
 //! `cargo xtask scale` prints it; docs/scale.md holds the same table, and a test compares them.
 
@@ -30,15 +30,16 @@ const JOB: Job = Job {
 /// Services that have a subscription in every topic: each message is put to the filter of each.
 const SUBSCRIPTIONS: f64 = 3.0;
 
-/// Entities a second that an account takes, and that one partition takes, of 1 KiB.
+/// Entities a second that an account takes, and that one partition takes, of 1 KiB. An account's target is published in
+/// transactions; each entity of a batch counts as one here.
 const ACCOUNT_ENTITIES: f64 = 20_000.0;
 const PARTITION_ENTITIES: f64 = 2_000.0;
 /// Credits a second of a Standard namespace: one a message sent or received, one a filter asked.
 const STANDARD_CREDITS: f64 = 1_000.0;
-/// What a messaging unit carries, in and out.
+/// What a messaging unit carries, in and out together: about what Microsoft's benchmark saw, no promise.
 const UNIT_BYTES: f64 = 4_000_000.0;
 
-/// US dollars, list prices of a European region in 2026; see docs/scale.md.
+/// US dollars. Each price is an assumption, to be replaced by your own; see docs/scale.md.
 const PER_10_000_TABLE_REQUESTS: f64 = 0.000_36;
 const PER_GB_MONTH: f64 = 0.045;
 const STANDARD_MONTH: f64 = 10.0;
