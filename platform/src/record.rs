@@ -4,11 +4,11 @@
 //! delivery of a finished attempt into the same RESULT again, byte for byte, and never into the
 //! same work again. Entries are forgotten once no message can still be about them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 
 use crate::clock;
 use crate::contract::{AttemptKey, AttemptResult};
@@ -16,6 +16,16 @@ use crate::contract::{AttemptKey, AttemptResult};
 /// The record cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// The file is no sound database.
+    #[error(
+        "{path} is damaged ({detail}): stop the worker and remove the file and its -wal; what is delivered twice is then worked on twice"
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite says.
+        detail: String,
+    },
     /// The database refused.
     #[error("the worker's record: {0}")]
     Database(#[from] rusqlite::Error),
@@ -37,18 +47,16 @@ pub(crate) struct Record {
 impl Record {
     /// Opens or makes the record in `file`, keeping each entry for `keep`.
     pub(crate) fn open(file: &Path, keep: Duration) -> Result<Self, Error> {
-        let connection = Connection::open(file)?;
-        connection.busy_timeout(Duration::from_secs(10))?;
-        connection.pragma_update(None, "journal_mode", "WAL")?;
-        connection.pragma_update(None, "synchronous", "FULL")?;
-        connection.execute_batch(
-            "CREATE TABLE IF NOT EXISTS finished (
-                 job_id TEXT NOT NULL, step_id TEXT NOT NULL, attempt_no INTEGER NOT NULL,
-                 lease_id TEXT NOT NULL, result TEXT NOT NULL, finished_at INTEGER NOT NULL,
-                 PRIMARY KEY (job_id, step_id, attempt_no, lease_id)
-             ) WITHOUT ROWID;
-             CREATE INDEX IF NOT EXISTS finished_by_age ON finished (finished_at);",
-        )?;
+        let connection = sound(file).map_err(|error| {
+            let damage = [ErrorCode::NotADatabase, ErrorCode::DatabaseCorrupt].map(Some);
+            if let Error::Database(said) = &error
+                && damage.contains(&said.sqlite_error_code())
+            {
+                let (path, detail) = (file.to_owned(), said.to_string());
+                return Error::Damaged { path, detail };
+            }
+            error
+        })?;
         Ok(Self {
             connection: Arc::new(Mutex::new(connection)),
             keep,
@@ -117,6 +125,28 @@ impl Record {
     }
 }
 
+/// The file as a database that is sound in all its pages, set up as this module needs it.
+fn sound(file: &Path) -> Result<Connection, Error> {
+    let connection = Connection::open(file)?;
+    connection.busy_timeout(Duration::from_secs(10))?;
+    let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    if found != "ok" {
+        let (path, detail) = (file.to_owned(), found.replace('\n', " "));
+        return Err(Error::Damaged { path, detail });
+    }
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.execute_batch(
+        "CREATE TABLE IF NOT EXISTS finished (
+             job_id TEXT NOT NULL, step_id TEXT NOT NULL, attempt_no INTEGER NOT NULL,
+             lease_id TEXT NOT NULL, result TEXT NOT NULL, finished_at INTEGER NOT NULL,
+             PRIMARY KEY (job_id, step_id, attempt_no, lease_id)
+         ) WITHOUT ROWID;
+         CREATE INDEX IF NOT EXISTS finished_by_age ON finished (finished_at);",
+    )?;
+    Ok(connection)
+}
+
 #[cfg(test)]
 mod tests {
     use uuid::uuid;
@@ -174,6 +204,43 @@ mod tests {
                 .unwrap()
                 .is_none()
         );
+    }
+
+    #[tokio::test]
+    async fn f7_a_damaged_record_is_refused_in_one_line_that_says_what_to_do() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, week) = (
+            dir.path().join("record.db"),
+            Duration::from_secs(7 * 86_400),
+        );
+        let record = Record::open(&file, week).unwrap();
+        for attempt in 1..=200 {
+            record.remember(&result(attempt)).await.unwrap();
+        }
+        drop(record);
+        let whole = std::fs::read(&file).unwrap();
+        let page = whole.len() / 4_096 / 2 * 4_096;
+        for at in [0, page] {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 0x40;
+            std::fs::write(&file, &bytes).unwrap();
+            let refused = Record::open(&file, week).unwrap_err();
+            assert!(
+                matches!(refused, Error::Damaged { .. }),
+                "byte {at}: {refused}"
+            );
+            let line = refused.to_string();
+            assert!(
+                line.contains("record.db") && line.contains("remove"),
+                "{line}"
+            );
+            assert!(!line.contains('\n'), "{line}");
+            assert_eq!(std::fs::read(&file).unwrap(), bytes, "it was changed");
+        }
+        std::fs::write(&file, &whole).unwrap();
+        let record = Record::open(&file, week).unwrap();
+        let key = result(200).envelope.attempt;
+        assert!(record.find(&key).await.unwrap().is_some());
     }
 
     #[tokio::test]
