@@ -18,6 +18,8 @@ pub(super) struct Plan {
     pub(super) data_dir: PathBuf,
     /// How many jobs a tenant may have in flight.
     pub(super) tenant_inflight: usize,
+    /// How many all tenants may have together.
+    pub(super) global_inflight: usize,
 }
 
 /// A started host; it is killed when this is dropped.
@@ -53,6 +55,10 @@ impl Started {
             .arg(&plan.registry)
             .env("LUCIUS_LIMITS_TENANT_INFLIGHT", &limit)
             .env("LUCIUS_LIMITS_OUTBOX_BACKLOG", &limit)
+            .env(
+                "LUCIUS_LIMITS_GLOBAL_INFLIGHT",
+                plan.global_inflight.to_string(),
+            )
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()

@@ -138,6 +138,7 @@ async fn measure(flags: &Flags) -> anyhow::Result<Value> {
         registry: flags.registry.clone(),
         data_dir: host::absolute(data_dir)?,
         tenant_inflight: flags.tenant_inflight(),
+        global_inflight: flags.tenant_inflight().saturating_mul(flags.tenants),
     };
     if let Some(unfinished) = flags.recovery {
         return recovery::run(flags, &plan, unfinished).await;
