@@ -5,15 +5,7 @@ use std::time::Duration;
 
 use lucius_domain::id::Digest;
 use lucius_engine::Engine;
-use tokio::signal::unix::{Signal, SignalKind, signal};
-
-/// From now on SIGHUP does not end the program.
-///
-/// # Errors
-/// The system gives no signals.
-pub(super) fn hangups() -> std::io::Result<Signal> {
-    signal(SignalKind::hangup())
-}
+use tokio::signal::unix::Signal;
 
 /// Reloads when it is told to, until dropped. Every reload takes the path that the API takes; what is refused is in
 /// the log and in the status.

@@ -158,12 +158,8 @@ async fn open(config: Config, flags: &HostFlags) -> Result<Host, Failure> {
 
 /// Takes the limits from the settings anew whenever the process is told to (SIGHUP). Settings that are wrong change
 /// nothing.
-async fn follow_limits(flags: HostFlags, engine: Arc<Engine>) {
-    let Ok(mut hangup) = signal(SignalKind::hangup()) else {
-        tracing::error!("SIGHUP cannot be received: limits change with a restart only");
-        return;
-    };
-    while hangup.recv().await.is_some() {
+async fn follow_limits(flags: HostFlags, engine: Arc<Engine>, mut hangups: Signal) {
+    while hangups.recv().await.is_some() {
         let limits = flags.load().and_then(|config| {
             let limits = config.limits.of_engine();
             limits.map_err(|text| Failure::Usage(anyhow::Error::msg(text)))
@@ -195,16 +191,20 @@ async fn run(
     signals: Signals,
     stop: CancellationToken,
 ) -> Result<(), Failure> {
-    let Signals { ending, hangups } = signals;
+    let Signals {
+        ending,
+        for_registry,
+        for_limits,
+    } = signals;
     let engine = Arc::clone(&host.engine);
     let moving = tokio::spawn(Arc::clone(&engine).run());
     let watch = match host.config.plugins.watch_ms {
         0 => None,
         ms => Some(Duration::from_millis(ms)),
     };
-    let reloading = tokio::spawn(super::reload::run(Arc::clone(&engine), hangups, watch));
+    let reloading = tokio::spawn(super::reload::run(Arc::clone(&engine), for_registry, watch));
     let looking_after = tokio::spawn(Arc::clone(&engine).look_after());
-    let following = tokio::spawn(follow_limits(flags, Arc::clone(&engine)));
+    let following = tokio::spawn(follow_limits(flags, Arc::clone(&engine), for_limits));
     let signalled = async {
         tokio::select! {
             () = ending.came() => {}
@@ -262,14 +262,17 @@ async fn run(
 /// came before would end it on the spot.
 struct Signals {
     ending: Ending,
-    hangups: Signal,
+    /// SIGHUP, once for each who reads something anew by it.
+    for_registry: Signal,
+    for_limits: Signal,
 }
 
 impl Signals {
     fn listen() -> std::io::Result<Self> {
         Ok(Self {
             ending: Ending::listen()?,
-            hangups: super::reload::hangups()?,
+            for_registry: signal(SignalKind::hangup())?,
+            for_limits: signal(SignalKind::hangup())?,
         })
     }
 }
