@@ -85,6 +85,23 @@ pub(crate) struct Place {
     url: Url,
 }
 
+/// Opens a store by one of the builders, which are alike in all but their type. Variables that are no options of the
+/// store are other programs'.
+macro_rules! built {
+    ($builder:ty, $url:expr, $environment:expr) => {{
+        let mut builder = <$builder>::new();
+        for (name, value) in $environment {
+            if let Ok(key) = name.to_ascii_lowercase().parse() {
+                builder = builder.with_config(key, value);
+            }
+        }
+        let store = builder
+            .with_url($url.as_str())
+            .with_http_connector(Connector)
+            .build();
+        store.map(|store| Arc::new(store) as Arc<dyn ObjectStore>)
+    }};
+}
 impl Bucket {
     fn open(text: &str, environment: &[(String, String)]) -> Result<Self, Error> {
         let named = || Error::Url(text.to_owned());
@@ -94,11 +111,11 @@ impl Bucket {
         }
         let (scheme, prefix) = ObjectStoreScheme::parse(&url).map_err(|_| named())?;
         let store = if scheme == ObjectStoreScheme::MicrosoftAzure {
-            azure(&url, environment)
+            built!(MicrosoftAzureBuilder, url, environment)
         } else if scheme == ObjectStoreScheme::AmazonS3 {
-            s3(&url, environment)
+            built!(AmazonS3Builder, url, environment)
         } else if scheme == ObjectStoreScheme::GoogleCloudStorage {
-            google(&url, environment)
+            built!(GoogleCloudStorageBuilder, url, environment)
         } else {
             // Folders are roots, and the rest holds nothing.
             return Err(named());
@@ -117,51 +134,6 @@ impl Bucket {
     fn holds(&self, url: &Url, path: &Path) -> bool {
         url.as_str().starts_with(&self.written) && path.prefix_matches(&self.prefix)
     }
-}
-
-fn azure(
-    url: &Url,
-    environment: &[(String, String)],
-) -> object_store::Result<Arc<dyn ObjectStore>> {
-    let mut builder = MicrosoftAzureBuilder::new();
-    for (name, value) in environment {
-        if let Ok(key) = name.to_ascii_lowercase().parse() {
-            builder = builder.with_config(key, value);
-        }
-    }
-    let store = builder
-        .with_url(url.as_str())
-        .with_http_connector(Connector);
-    Ok(Arc::new(store.build()?))
-}
-
-fn s3(url: &Url, environment: &[(String, String)]) -> object_store::Result<Arc<dyn ObjectStore>> {
-    let mut builder = AmazonS3Builder::new();
-    for (name, value) in environment {
-        if let Ok(key) = name.to_ascii_lowercase().parse() {
-            builder = builder.with_config(key, value);
-        }
-    }
-    let store = builder
-        .with_url(url.as_str())
-        .with_http_connector(Connector);
-    Ok(Arc::new(store.build()?))
-}
-
-fn google(
-    url: &Url,
-    environment: &[(String, String)],
-) -> object_store::Result<Arc<dyn ObjectStore>> {
-    let mut builder = GoogleCloudStorageBuilder::new();
-    for (name, value) in environment {
-        if let Ok(key) = name.to_ascii_lowercase().parse() {
-            builder = builder.with_config(key, value);
-        }
-    }
-    let store = builder
-        .with_url(url.as_str())
-        .with_http_connector(Connector);
-    Ok(Arc::new(store.build()?))
 }
 
 impl Buckets {
