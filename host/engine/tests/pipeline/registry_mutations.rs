@@ -6,35 +6,15 @@
 
 use std::panic::AssertUnwindSafe;
 
+use fastrand::Rng;
 use futures_util::FutureExt as _;
 use lucius_engine::registry::Options;
 use serde_json::{Value, json};
 
 use crate::stage::{Stage, publish_version};
 
-/// `xorshift64*`.
-struct Dice(u64);
-
-impl Dice {
-    fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        let end = u64::try_from(end.max(1)).expect("it fits");
-        usize::try_from(self.next() % end).expect("it fits")
-    }
-
-    fn one_of<'a, T>(&mut self, all: &'a [T]) -> &'a T {
-        &all[self.below(all.len())]
-    }
+fn one_of<'a, T>(dice: &mut Rng, all: &'a [T]) -> &'a T {
+    &all[dice.usize(..all.len())]
 }
 
 fn number(variable: &str, otherwise: u64) -> u64 {
@@ -48,7 +28,7 @@ fn seeds(otherwise: u64) -> impl Iterator<Item = u64> {
 }
 
 /// A value that has no business where it is put.
-fn stray(dice: &mut Dice) -> Value {
+fn stray(dice: &mut Rng) -> Value {
     let texts = [
         "",
         " ",
@@ -69,17 +49,17 @@ fn stray(dice: &mut Dice) -> Value {
         "steps/ocr.v1",
         "canary",
     ];
-    match dice.below(10) {
+    match dice.usize(..10) {
         0 => Value::Null,
         1 => true.into(),
-        2 => (*dice.one_of(&[0_i64, -1, i64::MAX, i64::MIN, 101])).into(),
-        3 => (*dice.one_of(&[1e308, -0.0, 0.1, 1.5])).into(),
+        2 => (*one_of(dice, &[0_i64, -1, i64::MAX, i64::MIN, 101])).into(),
+        3 => (*one_of(dice, &[1e308, -0.0, 0.1, 1.5])).into(),
         4 => json!([]),
         5 => json!({}),
         6 => json!([[[[[[[[[[{}]]]]]]]]]]),
-        7 => "x".repeat(1 << dice.below(16)).into(),
+        7 => "x".repeat(1 << dice.usize(..16)).into(),
         8 => json!({ "id": "ocr", "key_id": "acme", "value": "AAAA", "serial": 0 }),
-        _ => (*dice.one_of(&texts)).into(),
+        _ => (*one_of(dice, &texts)).into(),
     }
 }
 
@@ -102,16 +82,16 @@ fn places(value: &Value, at: &str, found: &mut Vec<String>) {
     }
 }
 
-fn mutate(document: &mut Value, dice: &mut Dice) {
+fn mutate(document: &mut Value, dice: &mut Rng) {
     let mut all = Vec::new();
     places(document, "", &mut all);
-    let from = dice.one_of(&all).clone();
+    let from = one_of(dice, &all).clone();
     let copied = document.pointer(&from).cloned().unwrap_or_default();
-    let to = dice.one_of(&all).clone();
+    let to = one_of(dice, &all).clone();
     let Some(place) = document.pointer_mut(&to) else {
         return;
     };
-    match (dice.below(5), place) {
+    match (dice.usize(..5), place) {
         (0, place) => *place = copied,
         (1, Value::Array(items)) => {
             let twice = items.clone();
@@ -120,19 +100,22 @@ fn mutate(document: &mut Value, dice: &mut Dice) {
         (1 | 2, Value::Object(members)) => {
             let names: Vec<String> = members.keys().cloned().collect();
             if !names.is_empty() {
-                members.remove(dice.one_of(&names));
+                members.remove(one_of(dice, &names));
             }
         }
         (3, Value::Object(members)) => {
-            let name = dice.one_of(&[
-                "trials",
-                "trust",
-                "signature",
-                "limits",
-                "\n",
-                "x-y",
-                "plugin",
-            ]);
+            let name = one_of(
+                dice,
+                &[
+                    "trials",
+                    "trust",
+                    "signature",
+                    "limits",
+                    "\n",
+                    "x-y",
+                    "plugin",
+                ],
+            );
             members.insert((*name).to_owned(), stray(dice));
         }
         (_, place) => *place = stray(dice),
@@ -175,9 +158,9 @@ async fn any_registry_is_refused_in_lines_or_could_go_live_and_what_is_live_stay
     let whole = rich(&stage);
     let (mut good, mut refused) = (0, 0);
     for seed in seeds(400) {
-        let mut dice = Dice::new(seed);
+        let mut dice = Rng::with_seed(seed);
         let mut document = whole.clone();
-        for _ in 0..=dice.below(3) {
+        for _ in 0..=dice.usize(..3) {
             mutate(&mut document, &mut dice);
         }
         stage.source.set_manifest(Some(&document));
@@ -196,15 +179,18 @@ async fn a_registry_of_any_bytes_is_refused_in_lines() {
     let stage = Stage::new().await;
     let whole = rich(&stage).to_string();
     for seed in seeds(200) {
-        let mut dice = Dice::new(seed);
+        let mut dice = Rng::with_seed(seed);
         let mut bytes = whole.clone().into_bytes();
-        for _ in 0..=dice.below(4) {
-            let at = dice.below(bytes.len());
-            match dice.below(4) {
-                0 => bytes[at] = dice.next().to_le_bytes()[3],
+        for _ in 0..=dice.usize(..4) {
+            if bytes.is_empty() {
+                break;
+            }
+            let at = dice.usize(..bytes.len());
+            match dice.usize(..4) {
+                0 => bytes[at] = dice.u8(..),
                 1 => bytes.truncate(at.max(1)),
-                2 => bytes.insert(at, *dice.one_of(b"{}[]\",:\n\0")),
-                _ => drop(bytes.splice(at..(at + 1).min(bytes.len()), [])),
+                2 => bytes.insert(at, *one_of(&mut dice, b"{}[]\",:\n\0")),
+                _ => drop(bytes.remove(at)),
             }
         }
         stage.source.set_text(&String::from_utf8_lossy(&bytes));
@@ -221,16 +207,16 @@ async fn no_signature_that_was_made_up_lets_a_plugin_in() {
     whole["plugins"].as_array_mut().expect("a list").truncate(1);
     whole["protocols"] = json!([whole["protocols"][0]]);
     for seed in seeds(200) {
-        let mut dice = Dice::new(seed);
-        let value: String = (0..dice.below(100))
-            .map(|_| char::from(*dice.one_of(b"AZaz09+/=_-")))
+        let mut dice = Rng::with_seed(seed);
+        let value: String = (0..dice.usize(..100))
+            .map(|_| char::from(*one_of(&mut dice, b"AZaz09+/=_-")))
             .collect();
         let key: String = (0..43)
-            .map(|_| char::from(*dice.one_of(b"ABCDEFGHabcdefgh0123456789+/")))
+            .map(|_| char::from(*one_of(&mut dice, b"ABCDEFGHabcdefgh0123456789+/")))
             .collect();
         whole["trust"]["keys"][0]["public_key"] = format!("{key}=").into();
         whole["plugins"][0]["signature"] =
-            json!({ "key_id": "acme", "serial": dice.below(9), "value": value });
+            json!({ "key_id": "acme", "serial": dice.usize(..9), "value": value });
         stage.source.set_manifest(Some(&whole));
         assert!(!tried(&stage, seed).await, "seed {seed}: it is let in");
     }

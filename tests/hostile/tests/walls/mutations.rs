@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use fastrand::Rng;
 use lucius_domain::id::Digest;
 use lucius_ports::plugin::{AdmissionError, Fault, Limits, Runtime as _};
 use lucius_wasm::{Sandbox, Settings};
@@ -12,29 +13,8 @@ use lucius_wasm::{Sandbox, Settings};
 use crate::guests::{self, Guest, RESULT};
 use crate::sandbox::served;
 
-/// `xorshift64*`: small, seeded, and good enough to pick bytes.
-struct Dice(u64);
-
-impl Dice {
-    fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        let end = u64::try_from(end.max(1)).expect("it fits");
-        usize::try_from(self.next() % end).expect("it fits")
-    }
-
-    fn bytes(&mut self, count: usize) -> Vec<u8> {
-        (0..count).map(|_| self.next().to_le_bytes()[3]).collect()
-    }
+fn bytes_of(dice: &mut Rng, count: usize) -> Vec<u8> {
+    (0..count).map(|_| dice.u8(..)).collect()
 }
 
 fn number(variable: &str, otherwise: u64) -> u64 {
@@ -61,18 +41,18 @@ fn line(text: &str, seed: u64) {
     assert!(clean, "seed {seed}: {text:?}");
 }
 
-fn mutated(whole: &[u8], dice: &mut Dice) -> Vec<u8> {
+fn mutated(whole: &[u8], dice: &mut Rng) -> Vec<u8> {
     let mut bytes = whole.to_vec();
-    for _ in 0..=dice.below(4) {
-        let at = dice.below(bytes.len());
-        let span = dice.below(16).min(bytes.len() - at);
-        match dice.below(5) {
-            0 => bytes[at] ^= 1 << dice.below(8),
-            1 => bytes[at] = dice.bytes(1)[0],
+    for _ in 0..=dice.usize(..4) {
+        let at = dice.usize(..bytes.len());
+        let span = dice.usize(..16).min(bytes.len() - at);
+        match dice.usize(..5) {
+            0 => bytes[at] ^= 1 << dice.usize(..8),
+            1 => bytes[at] = dice.u8(..),
             2 => drop(bytes.drain(at..at + span)),
-            3 => drop(bytes.splice(at..at, dice.bytes(span))),
+            3 => drop(bytes.splice(at..at, bytes_of(dice, span))),
             _ => {
-                let from = dice.below(bytes.len() - span);
+                let from = dice.usize(..=bytes.len() - span);
                 let copied = bytes[from..from + span].to_vec();
                 drop(bytes.splice(at..at, copied));
             }
@@ -105,7 +85,7 @@ async fn a_changed_component_is_refused_in_one_line_or_behaves() {
     let sandbox = Sandbox::start(Settings::default()).expect("the sandbox starts");
     let whole = Guest::default().component();
     for seed in seeds(400) {
-        let component: Arc<[u8]> = mutated(&whole, &mut Dice::new(seed)).into();
+        let component: Arc<[u8]> = mutated(&whole, &mut Rng::with_seed(seed)).into();
         match sandbox.admit(Arc::clone(&component), limits()).await {
             Ok(_) => ask(&sandbox, &component, seed).await,
             Err(refused) => line(&refused.to_string(), seed),
@@ -115,15 +95,15 @@ async fn a_changed_component_is_refused_in_one_line_or_behaves() {
 }
 
 /// An i32 expression that is valid, and does anything: reads and writes anywhere, loops, recurses, grows memory, logs.
-fn expression(dice: &mut Dice, depth: usize) -> String {
-    let number = |dice: &mut Dice| {
-        let most = [4, 2_048, 300_000, 1 << 32][dice.below(4)];
-        format!("(i32.const {})", dice.below(most))
+fn expression(dice: &mut Rng, depth: usize) -> String {
+    let number = |dice: &mut Rng| {
+        let most = [4, 2_048, 300_000, 1 << 32][dice.usize(..4)];
+        format!("(i32.const {})", dice.usize(..most))
     };
     if depth == 0 {
         return number(dice);
     }
-    let choice = dice.below(14);
+    let choice = dice.usize(..14);
     let mut of = || expression(dice, depth - 1);
     match choice {
         0 => format!("(i32.add {} {})", of(), of()),
@@ -173,7 +153,7 @@ fn expression(dice: &mut Dice, depth: usize) -> String {
 async fn any_code_of_a_guest_behaves_or_is_stopped() {
     let sandbox = Sandbox::start(Settings::default()).expect("the sandbox starts");
     for seed in seeds(60) {
-        let mut dice = Dice::new(seed);
+        let mut dice = Rng::with_seed(seed);
         let mut code = || expression(&mut dice, 5);
         let guest = Guest {
             more: format!(
@@ -214,12 +194,12 @@ async fn any_memory_taken_for_an_answer_is_an_answer_or_a_fault_in_one_line() {
     let sandbox = Sandbox::start(Settings::default()).expect("the sandbox starts");
     let (mut answers, mut rules, mut traps) = (0, 0, 0);
     for seed in seeds(60) {
-        let mut dice = Dice::new(seed);
+        let mut dice = Rng::with_seed(seed);
         // Small numbers make more of what they point at: lengths, pointers, cases.
         let mut memory: Vec<u8> = (0..64)
             .flat_map(|_| {
-                let most = [2, 16, 2_048, 200_000][dice.below(4)];
-                u32::try_from(dice.below(most))
+                let most = [2, 16, 2_048, 200_000][dice.usize(..4)];
+                u32::try_from(dice.usize(..most))
                     .expect("small")
                     .to_le_bytes()
             })
