@@ -1,6 +1,6 @@
 //! A page of docs/, word for word.
 //!
-//! The page's marked blocks are one shell session, in the order of the page, in the folder of a running host:
+//! The page's marked blocks are one shell script, in the order of the page, in the folder of a running host:
 //! `<!-- run -->` is run to its end, `<!-- run beside -->` is what the page tells to keep running in another terminal.
 //! Only the host's address and the name of its data folder are others, since tests use free ports.
 
@@ -10,8 +10,8 @@ use crate::{author, places, wait};
 /// Where the documented host listens.
 const DOCUMENTED: &str = "http://127.0.0.1:7420";
 
-/// The page's session as one script.
-pub fn session(page: &str) -> String {
+/// The page's marked blocks as one script.
+pub fn script(page: &str) -> String {
     let mut script =
         "set -euo pipefail\ntrap 'kill $(jobs -p) 2> /dev/null || true' EXIT\n".to_owned();
     for part in page.split("<!-- run").skip(1) {
@@ -25,14 +25,14 @@ pub fn session(page: &str) -> String {
     script
 }
 
-/// Runs the session of a page beside a host; what it says.
+/// Runs a page beside a host; what its commands say.
 ///
 /// # Panics
 /// A command of it fails.
 pub async fn run(page: &str, host: &Host) -> String {
     let page = std::fs::read_to_string(places::workspace().join("docs").join(page));
     let page = page.unwrap_or_else(|error| panic!("no such page: {error}"));
-    let script = session(&page)
+    let script = script(&page)
         .replace(DOCUMENTED, host.url())
         .replace("lucius-data", "data");
     let mut shell = tokio::process::Command::new("bash");

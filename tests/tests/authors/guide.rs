@@ -5,10 +5,10 @@ use lucius_tests::page;
 use lucius_tests::registry::Copied;
 
 #[test]
-fn a_page_is_one_session() {
+fn a_page_is_one_script() {
     let page =
         "```sh\nno\n```\n<!-- run -->\n```sh\none\n```\n<!-- run beside -->\n```sh\ntwo\n```\n";
-    let script = page::session(page);
+    let script = page::script(page);
     assert!(
         script.ends_with("one\n(\ntwo\n) > beside.log 2>&1 &\n"),
         "{script}"

@@ -6,7 +6,6 @@
 )]
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use lucius_embedded_bus::{EmbeddedBus, Settings};
 use lucius_ports::bus::Bus as _;
@@ -350,7 +349,7 @@ async fn closing_ends_waiting_receives_and_lets_locks_be_settled() {
     let close = async {
         // The waiting receive is there once its subscription is.
         while http.bus.stats().subscriptions.len() < 2 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            tokio::task::yield_now().await;
         }
         http.bus.close();
     };

@@ -123,11 +123,12 @@ mod tests {
         let unknown = sandbox.run_at_once(&plugin, &limits, &call(1));
         assert_eq!(unknown, None, "nothing is known of its pace");
         let queued = sandbox.call(&digest, limits, call(1)).await;
-        plugin.pace.took(QUICK);
-        assert_eq!(
-            sandbox.run_at_once(&plugin, &limits, &call(1)),
-            Some(queued)
-        );
+        // On a machine that is busy with other things, the tick may come before the answer.
+        let mut tries = (0..1_000).map(|_| {
+            plugin.pace.took(QUICK);
+            sandbox.run_at_once(&plugin, &limits, &call(1))
+        });
+        assert_eq!(tries.find_map(|said| said), Some(queued));
     }
 
     #[tokio::test]
