@@ -209,9 +209,13 @@ impl OutputFolder {
             .await
             .map_err(|e| failed(&e))?;
         let mut to = BufWriter::new(store, path);
-        tokio::io::copy(&mut from, &mut to)
-            .await
-            .map_err(|e| failed(&e))?;
+        if let Err(error) = tokio::io::copy(&mut from, &mut to).await {
+            // Else the parts that are there already stay in the bucket, unseen and paid for.
+            if let Err(error) = to.abort().await {
+                tracing::warn!(%error, uri, "parts of an output that failed may be left in its bucket");
+            }
+            return Err(failed(&error));
+        }
         to.shutdown().await.map_err(|e| failed(&e))?;
         Ok(Ref {
             uri,

@@ -8,7 +8,7 @@ use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse,
     HttpResponseBody, HttpService,
 };
-use object_store::{ClientOptions, Result};
+use object_store::{ClientConfigKey, ClientOptions, Result};
 
 const CONNECT: Duration = Duration::from_secs(5);
 /// How long nothing may come before a request counts as dead; the store tries it again.
@@ -19,8 +19,13 @@ const SILENCE: Duration = Duration::from_secs(30);
 pub(super) struct Connector;
 
 impl HttpConnector for Connector {
-    fn connect(&self, _options: &ClientOptions) -> Result<HttpClient> {
+    fn connect(&self, options: &ClientOptions) -> Result<HttpClient> {
+        // Not in the clear, unless the store's settings say so (AWS_ALLOW_HTTP, AZURE_ALLOW_HTTP, ...).
+        let allows_http = options
+            .get_config_value(&ClientConfigKey::AllowHttp)
+            .is_some_and(|said| said.eq_ignore_ascii_case("true"));
         let client = reqwest::Client::builder()
+            .https_only(!allows_http)
             .connect_timeout(CONNECT)
             .read_timeout(SILENCE)
             // A redirect would carry credentials to an address that nobody named.
@@ -69,4 +74,25 @@ fn failed(error: reqwest::Error) -> HttpError {
         HttpErrorKind::Unknown
     };
     HttpError::new(kind, error.without_url())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn asked(options: ClientOptions) -> String {
+        let client = Connector.connect(&options).unwrap();
+        // Nobody listens there.
+        let request = http::Request::get("http://127.0.0.1:9/");
+        let request = request.body(Vec::<u8>::new().into()).unwrap();
+        format!("{:?}", client.execute(request).await.unwrap_err())
+    }
+
+    #[tokio::test]
+    async fn credentials_do_not_go_out_in_the_clear_unless_that_is_asked_for() {
+        let refused = asked(ClientOptions::default()).await;
+        assert!(refused.contains("scheme is not allowed"), "{refused}");
+        let tried = asked(ClientOptions::default().with_allow_http(true)).await;
+        assert!(!tried.contains("scheme is not allowed"), "{tried}");
+    }
 }

@@ -22,6 +22,7 @@ pub async fn environment() -> Vec<(String, String)> {
         ("AZURE_STORAGE_ACCOUNT_NAME", ACCOUNT),
         ("AZURE_STORAGE_ACCOUNT_KEY", KEY),
         ("AZURE_STORAGE_ENDPOINT", &endpoint),
+        ("AZURE_ALLOW_HTTP", "true"),
     ];
     variables
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
