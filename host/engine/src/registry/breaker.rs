@@ -214,7 +214,8 @@ impl Engine {
         };
         let key = key_of(plugin.digest);
         let records = &self.ports.records;
-        // When it is on record already, another host was quicker, and this one still has to replace it.
+        // When it is on record already, another host was quicker. It may have been stopped before another version took
+        // over, so this one goes on.
         if records.write(&key, &document, None).await? != Written::Conflict {
             tracing::error!(%plugin, digest = %plugin.digest, reason = document.reason, "a plugin is quarantined");
         }
@@ -228,6 +229,17 @@ impl Engine {
             return Ok(());
         };
         let latest = self.ports.generations.latest(1).await?.pop();
+        let is_shared = self.settings.fleet.claim.is_some();
+        if is_shared
+            && latest
+                .as_ref()
+                .is_some_and(|it| it.generation > live.generation)
+        {
+            // What another host made live may be the very thing that mends it, and would be undone by a generation made
+            // of this one's. If it is not, the version trips again once it is live here.
+            tracing::warn!(%plugin, "a later generation of another host is to come, so none is made here");
+            return Ok(());
+        }
         let current = self.ports.generations.generation(live.generation).await?;
         let (Some(latest), Some(current)) = (latest, current) else {
             return Ok(());

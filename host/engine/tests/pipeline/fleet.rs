@@ -7,11 +7,13 @@ use lucius_domain::id::{Digest, Generation};
 use lucius_engine::Settings;
 use lucius_engine::fleet::{self, HostId};
 use lucius_engine::registry::{Options, SharedSource};
+use lucius_ports::ledger::Generations as _;
 use lucius_ports::records::{Kind, Records};
 use lucius_ports::registry::Source as _;
+use serde_json::json;
 
-use crate::doubles::{MemorySource, ScriptedRuntime};
-use crate::stage::{Stage, World, manifest, publish_registry, publish_version, settings};
+use crate::doubles::{MemorySource, ScriptedRuntime, trap};
+use crate::stage::{Stage, World, command, manifest, publish_registry, publish_version, settings};
 
 fn of_fleet(name: &str) -> Settings {
     let alone = fleet::Settings::alone(HostId(name.to_owned()), name.to_owned());
@@ -147,4 +149,30 @@ async fn bytes_of_any_size_come_back_whole_on_another_host() {
         }
         assert_eq!(*source().kept(digest).await.expect("it is there"), *bytes);
     }
+}
+
+#[tokio::test]
+async fn a_host_that_lags_does_not_undo_a_later_generation_when_a_version_breaks_down_on_it() {
+    let world = World::new();
+    let (first, registry) = join(&world, "first").await;
+    let (second, _) = join(&world, "second").await;
+    publish_version(&registry, "1.1.0", |_| {});
+    reload(&first).await;
+    second.engine.follow().await.expect("the ledger answers");
+    publish_version(&registry, "1.2.0", |_| {});
+    reload(&first).await;
+    second
+        .runtime
+        .script_version("ocr@1.1.0", |_| Some(Err(trap())));
+    for page in 0..second.settings.registry.breaker.payloads {
+        let mut command = command("acme", "OCR", "doc-1");
+        command["payload"] = json!({ "page_range": page.to_string() });
+        assert_eq!(second.refusal(command).await.code(), "PLUGIN_FAULT");
+    }
+    let quarantined = second.engine.registry().quarantined();
+    assert_eq!(quarantined.len(), 1, "it is on record");
+    assert_eq!(live(&second), 2, "the mended version is to come");
+    second.engine.follow().await.expect("the ledger answers");
+    let newest = world.ledger.latest(1).await.expect("it answers").remove(0);
+    assert_eq!((live(&second), newest.generation), (3, Generation(3)));
 }
