@@ -45,12 +45,20 @@ impl Registry {
         let workshop = workshop(ports, schemas, settings);
         let now = ports.clock.now();
         let is_shared = settings.fleet.claim.is_some();
-        let (snapshot, errors) = match start_with(&workshop, ports, now, is_shared).await? {
+        let outcome = match start_with(&workshop, ports, now, is_shared).await? {
+            // Hosts that start together with a new registry are no trouble: what the other appended is there now.
+            Err(Refused::Taken(_)) => start_with(&workshop, ports, now, is_shared).await?,
+            outcome => outcome,
+        };
+        let (snapshot, errors) = match outcome {
             Ok(snapshot) => (snapshot, Vec::new()),
-            Err(errors) => match last_good(&workshop, ports).await? {
-                Some(snapshot) => (snapshot, errors),
-                None => return Err(StartError::Refused(errors)),
-            },
+            Err(refused) => {
+                let errors = refused.into_errors();
+                match last_good(&workshop, ports).await? {
+                    Some(snapshot) => (snapshot, errors),
+                    None => return Err(StartError::Refused(errors)),
+                }
+            }
         };
         let loaded = snapshot.plugins.iter().map(|it| it.pin.digest).collect();
         let standing = Standing::read(&*ports.records, None).await?;
@@ -66,13 +74,30 @@ impl Registry {
     }
 }
 
+/// Why neither the registry nor the latest generation is live after a try.
+enum Refused {
+    /// This is wrong with it.
+    Errors(Vec<EntryError>),
+    /// Another host has appended the generation with this number meanwhile.
+    Taken(Generation),
+}
+
+impl Refused {
+    fn into_errors(self) -> Vec<EntryError> {
+        match self {
+            Self::Errors(errors) => errors,
+            Self::Taken(number) => vec![taken(number)],
+        }
+    }
+}
+
 /// What a start makes live: the registry if it is new, else the latest generation.
 async fn start_with(
     workshop: &Workshop<'_>,
     ports: &Ports,
     now: Timestamp,
     is_shared: bool,
-) -> Result<Result<Snapshot, Vec<EntryError>>, ledger::Error> {
+) -> Result<Result<Snapshot, Refused>, ledger::Error> {
     let latest = ports.generations.latest(1).await?.pop();
     if let Some(latest) = &latest
         && let Ok(manifest) = workshop.source.manifest().await
@@ -80,7 +105,8 @@ async fn start_with(
         && (stands_aside(&*ports.generations, latest, registry).await?
             || is_shared && is_older(&*ports.generations, latest, registry).await?)
     {
-        return Ok(restore(workshop, latest).await);
+        let restored = restore(workshop, latest).await;
+        return Ok(restored.map_err(Refused::Errors));
     }
     let live = match &latest {
         Some(latest) => serials_of(latest),
@@ -90,7 +116,7 @@ async fn start_with(
     standing.raise(live);
     let (prepared, record) = match read(workshop, latest.as_ref(), &standing, now).await {
         Ok(read) => read,
-        Err(errors) => return Ok(Err(errors)),
+        Err(errors) => return Ok(Err(Refused::Errors(errors))),
     };
     let Prepared {
         snapshot,
@@ -99,13 +125,14 @@ async fn start_with(
     for (digest, bytes) in materials.files {
         if let Err(error) = ports.source.keep(digest, bytes).await {
             let reason = format!("{digest} cannot be kept: {error}; see to the data directory");
-            return Ok(Err(vec![EntryError::new("registry.json", reason)]));
+            let error = EntryError::new("registry.json", reason);
+            return Ok(Err(Refused::Errors(vec![error])));
         }
     }
     if let Some(record) = record {
         let number = record.generation;
         if ports.generations.append(record).await? == Committed::Conflict {
-            return Ok(Err(vec![taken(number)]));
+            return Ok(Err(Refused::Taken(number)));
         }
     }
     note_serials(&*ports.records, &snapshot).await?;

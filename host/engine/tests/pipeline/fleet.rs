@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use lucius_domain::id::{Digest, Generation};
 use lucius_engine::Settings;
 use lucius_engine::fleet::{self, HostId};
 use lucius_engine::registry::{Options, SharedSource};
-use lucius_ports::ledger::Generations as _;
+use lucius_memory::ledger::MemoryLedger;
+use lucius_ports::ledger::{Committed, Error, GenerationRecord, Generations};
 use lucius_ports::records::{Kind, Records};
 use lucius_ports::registry::Source as _;
 use serde_json::json;
@@ -28,12 +30,23 @@ fn of_fleet(name: &str) -> Settings {
 
 /// A host on the same ledger, with a registry and a runtime of its own.
 async fn join(world: &World, name: &str) -> (Stage, Arc<MemorySource>) {
+    let generations = Arc::clone(&world.ledger) as _;
+    join_with(world, name, generations).await
+}
+
+/// The same, with generations that it sees in its own way.
+async fn join_with(
+    world: &World,
+    name: &str,
+    generations: Arc<dyn Generations>,
+) -> (Stage, Arc<MemorySource>) {
     let own = Arc::new(MemorySource::default());
     publish_registry(&own, &manifest());
     let mut other = world.clone();
     other.source = Arc::clone(&own);
     other.runtime = Arc::new(ScriptedRuntime::default());
     let mut ports = other.ports();
+    ports.generations = generations;
     ports.source = Arc::new(SharedSource::new(
         Arc::clone(&own) as _,
         Arc::clone(&world.records) as _,
@@ -96,6 +109,35 @@ async fn a_generation_whose_bytes_are_damaged_does_not_go_live_and_the_status_sa
     assert_eq!((followed.is_none(), live(&second)), (true, 1));
     let errors = second.engine.registry().last_reload().errors;
     assert!(errors[0].entry.contains("generation 2"), "{errors:?}");
+}
+
+/// Generations that another host with the same registry appends a moment earlier.
+struct Overtaken(Arc<MemoryLedger>);
+
+#[async_trait]
+impl Generations for Overtaken {
+    async fn append(&self, record: GenerationRecord) -> Result<Committed, Error> {
+        self.0.append(record.clone()).await?;
+        self.0.append(record).await
+    }
+
+    async fn generation(&self, number: Generation) -> Result<Option<GenerationRecord>, Error> {
+        self.0.generation(number).await
+    }
+
+    async fn latest(&self, limit: usize) -> Result<Vec<GenerationRecord>, Error> {
+        self.0.latest(limit).await
+    }
+}
+
+#[tokio::test]
+async fn of_hosts_that_start_together_with_a_new_registry_none_is_degraded() {
+    let world = World::new();
+    let overtaken = Arc::new(Overtaken(Arc::clone(&world.ledger)));
+    let (second, _) = join_with(&world, "second", overtaken).await;
+    assert_eq!(live(&second), 1);
+    let errors = second.engine.registry().last_reload().errors;
+    assert!(errors.is_empty(), "{errors:?}");
 }
 
 #[tokio::test]
