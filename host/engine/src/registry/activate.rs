@@ -12,9 +12,10 @@ use arc_swap::ArcSwap;
 use lucius_domain::id::{Digest, Generation};
 use lucius_domain::time::Timestamp;
 use lucius_ports::ledger::{self, Committed, GenerationRecord, Origin};
+use lucius_ports::registry::Source;
 
 use super::plan::{Plan, held_back, successors};
-use super::prepare::{Bytes, Prepared, Workshop};
+use super::prepare::{Bytes, Materials, Prepared, Workshop};
 use super::standing::{Quarantine, Standing, note_serials};
 use super::{EntryError, Options, Snapshot, one_line};
 use crate::Engine;
@@ -173,7 +174,11 @@ impl Engine {
             plan,
         } = candidate;
         let Some(record) = record else {
-            // What is live already is checked again, and takes the place of what was restored from kept bytes.
+            // What is live already is checked again, and takes the place of what was restored from kept bytes; and what
+            // is missing of those is there again.
+            if let Err(error) = keep(&*self.ports.source, prepared.materials).await {
+                return Ok(Err(vec![error]));
+            }
             let live = self.registry.swap(prepared.snapshot);
             return Ok(Ok(Activated { live, plan }));
         };
@@ -191,11 +196,8 @@ impl Engine {
             snapshot,
             materials,
         } = prepared;
-        for (digest, bytes) in materials.files {
-            if let Err(error) = self.ports.source.keep(digest, bytes).await {
-                let reason = format!("{digest} cannot be kept: {error}; see to the data directory");
-                return Ok(Err(vec![EntryError::new("registry.json", reason)]));
-            }
+        if let Err(error) = keep(&*self.ports.source, materials).await {
+            return Ok(Err(vec![error]));
         }
         let number = record.generation;
         if self.ports.generations.append(record).await? == Committed::Conflict {
@@ -335,6 +337,18 @@ pub(super) async fn read(
         schemas: prepared.materials.schemas.clone(),
     });
     Ok((prepared, record))
+}
+
+/// Keeps what a generation was made of; nothing is done about what is kept already.
+pub(super) async fn keep(source: &dyn Source, materials: Materials) -> Result<(), EntryError> {
+    for (digest, bytes) in materials.files {
+        let kept = source.keep(digest, bytes).await;
+        kept.map_err(|error| {
+            let reason = format!("{digest} cannot be kept: {error}; see to the data directory");
+            EntryError::new("registry.json", reason)
+        })?;
+    }
+    Ok(())
 }
 
 pub(super) fn taken(number: Generation) -> EntryError {

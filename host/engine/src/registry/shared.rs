@@ -7,7 +7,8 @@
 //! against the digest. Nothing is ever dropped: it grows with activations alone, which people make.
 //!
 //! On failure: a generation is not appended before its bytes are whole in here, and one whose bytes cannot be read
-//! does not go live on that host, which tries again.
+//! does not go live on that host, which tries again. Who finds bytes damaged marks their head, so that the next host
+//! that keeps them, as it does at a start or a reload, writes them anew.
 
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use lucius_domain::id::Digest;
 use lucius_ports::ledger;
-use lucius_ports::records::{Document, Key, Kind, Records};
+use lucius_ports::records::{Document, Key, Kind, Records, Written};
 use lucius_ports::registry::{Error, Source};
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +37,9 @@ pub struct SharedSource {
 #[derive(Serialize, Deserialize)]
 struct Head {
     bytes: usize,
+    /// Somebody read the pieces, and they were not what was kept.
+    #[serde(default)]
+    damaged: bool,
 }
 
 impl Document for Head {
@@ -67,48 +71,87 @@ impl SharedSource {
     }
 
     async fn share(&self, digest: Digest, bytes: &[u8]) -> Result<(), ledger::Error> {
-        let head = head_key(digest);
-        if self.records.read::<Head>(&head).await?.is_some() {
+        let key = head_key(digest);
+        let head = self.records.read::<Head>(&key).await?;
+        if head.as_ref().is_some_and(|head| !head.document.damaged) {
             return Ok(());
         }
         for (number, piece) in bytes.chunks(PIECE_BYTES).enumerate() {
             let piece = Piece(STANDARD.encode(piece));
-            // In conflict with nothing but itself.
-            let key = piece_key(digest, number);
-            self.records.write(&key, &piece, None).await?;
+            self.write_piece(&piece_key(digest, number), piece).await?;
         }
-        let whole = Head { bytes: bytes.len() };
-        self.records.write(&head, &whole, None).await?;
+        let whole = Head {
+            bytes: bytes.len(),
+            damaged: false,
+        };
+        // In conflict with a host that does the same.
+        let expected = head.map(|head| head.version);
+        self.records.write(&key, &whole, expected).await?;
+        Ok(())
+    }
+
+    /// Writes a piece, also over one that is damaged.
+    async fn write_piece(&self, key: &Key, piece: Piece) -> Result<(), ledger::Error> {
+        if self.records.write(key, &piece, None).await? != Written::Conflict {
+            return Ok(());
+        }
+        // As it is stored, since what is damaged may not be understood.
+        let Some(found) = self.records.get(Piece::KIND, key).await? else {
+            return Ok(());
+        };
+        let there: Option<Piece> = serde_json::from_str(&found.body).ok();
+        if there.is_none_or(|there| there.0 != piece.0) {
+            let expected = Some(found.version);
+            self.records.write(key, &piece, expected).await?;
+        }
         Ok(())
     }
 
     /// What was shared under a digest, if anything was.
     async fn shared(&self, digest: Digest) -> Result<Option<Vec<u8>>, ledger::Error> {
-        let Some(head) = self.records.read::<Head>(&head_key(digest)).await? else {
+        let key = head_key(digest);
+        let Some(head) = self.records.read::<Head>(&key).await? else {
             return Ok(None);
         };
-        let pieces = head.document.bytes.div_ceil(PIECE_BYTES);
-        let mut bytes = Vec::with_capacity(head.document.bytes);
+        if !head.document.damaged {
+            let bytes = self.joined(digest, head.document.bytes).await?;
+            if let Some(bytes) = bytes.filter(|bytes| Digest::of(bytes) == digest) {
+                return Ok(Some(bytes));
+            }
+            let damaged = Head {
+                damaged: true,
+                ..head.document
+            };
+            // In conflict with whoever found it, too, or has just written it anew.
+            let expected = Some(head.version);
+            self.records.write(&key, &damaged, expected).await?;
+        }
+        Err(ledger::Error::Corrupt(format!(
+            "the bytes kept as {digest} are others: reload the registry on a host that has them"
+        )))
+    }
+
+    /// The pieces of a digest in a row; nothing when one of them is none.
+    async fn joined(&self, digest: Digest, size: usize) -> Result<Option<Vec<u8>>, ledger::Error> {
+        let pieces = size.div_ceil(PIECE_BYTES);
+        let mut bytes = Vec::with_capacity(size);
         // Before the first of them.
         let mut after = head_key(digest);
         let mut read = 0;
         while read < pieces {
             let wanted = PAGE.min(pieces - read);
-            let page = self.records.page::<Piece>(Some(&after), wanted).await?;
+            let page = self.records.list(Piece::KIND, Some(&after), wanted).await?;
             let Some(last) = page.last() else { break };
             after = last.key.clone();
             read += page.len();
-            for piece in &page {
-                let piece = STANDARD.decode(&piece.document.0);
-                bytes.extend(piece.map_err(|error| ledger::Error::Corrupt(error.to_string()))?);
+            for record in &page {
+                let piece: Option<Piece> = serde_json::from_str(&record.body).ok();
+                let piece = piece.and_then(|piece| STANDARD.decode(piece.0).ok());
+                let Some(piece) = piece else { return Ok(None) };
+                bytes.extend(piece);
             }
         }
-        match Digest::of(&bytes) == digest {
-            true => Ok(Some(bytes)),
-            false => Err(ledger::Error::Corrupt(format!(
-                "the bytes kept as {digest} are others: reload the registry on a host that has them"
-            ))),
-        }
+        Ok(Some(bytes))
     }
 }
 

@@ -12,7 +12,7 @@ use lucius_domain::id::{Digest, Generation, PluginId};
 use lucius_domain::time::Timestamp;
 use lucius_ports::ledger::{self, Committed, GenerationRecord, Generations, Origin};
 
-use super::activate::{KEPT_GENERATIONS, Registry, Reload, read, taken, workshop};
+use super::activate::{KEPT_GENERATIONS, Registry, Reload, keep, read, taken, workshop};
 use super::prepare::{Bytes, Prepared, Workshop};
 use super::standing::{Standing, note_serials};
 use super::{EntryError, Manifest, Snapshot, one_line};
@@ -122,12 +122,8 @@ async fn start_with(
         snapshot,
         materials,
     } = prepared;
-    for (digest, bytes) in materials.files {
-        if let Err(error) = ports.source.keep(digest, bytes).await {
-            let reason = format!("{digest} cannot be kept: {error}; see to the data directory");
-            let error = EntryError::new("registry.json", reason);
-            return Ok(Err(Refused::Errors(vec![error])));
-        }
+    if let Err(error) = keep(&*ports.source, materials).await {
+        return Ok(Err(Refused::Errors(vec![error])));
     }
     if let Some(record) = record {
         let number = record.generation;

@@ -85,12 +85,12 @@ async fn a_generation_of_another_host_goes_live_with_components_that_only_that_h
 }
 
 /// Puts something else in the place of every piece of a component.
-async fn damage(world: &World) {
+async fn damage(world: &World, with: &str) {
     const PIECES: Kind = Kind("kept-piece");
     let records: &dyn Records = &*world.records;
     let pieces = records.list(PIECES, None, usize::MAX).await;
     for piece in pieces.expect("the records answer") {
-        let body = "\"AAAA\"".to_owned();
+        let body = with.to_owned();
         let version = Some(piece.version);
         let written = records.put(PIECES, &piece.key, body, version).await;
         written.expect("the records answer");
@@ -104,11 +104,35 @@ async fn a_generation_whose_bytes_are_damaged_does_not_go_live_and_the_status_sa
     let (second, _) = join(&world, "second").await;
     publish_version(&registry, "1.1.0", |_| {});
     reload(&first).await;
-    damage(&world).await;
+    damage(&world, "\"AAAA\"").await;
     let followed = second.engine.follow().await.expect("the ledger answers");
     assert_eq!((followed.is_none(), live(&second)), (true, 1));
     let errors = second.engine.registry().last_reload().errors;
     assert!(errors[0].entry.contains("generation 2"), "{errors:?}");
+}
+
+#[tokio::test]
+async fn damaged_bytes_are_written_anew_by_a_reload_on_a_host_that_has_them() {
+    for with in ["\"AAAA\"", "\"no base64\"", "{}"] {
+        let world = World::new();
+        let (first, registry) = join(&world, "first").await;
+        let (second, _) = join(&world, "second").await;
+        publish_version(&registry, "1.1.0", |_| {});
+        reload(&first).await;
+        damage(&world, with).await;
+        for _ in 0..2 {
+            let followed = second.engine.follow().await.expect("the ledger answers");
+            assert!(followed.is_none(), "{with}");
+            let errors = second.engine.registry().last_reload().errors;
+            let remedy = "reload the registry on a host that has them";
+            assert!(errors[0].reason.contains(remedy), "{with}: {errors:?}");
+        }
+        reload(&first).await;
+        second.engine.follow().await.expect("the ledger answers");
+        assert_eq!((live(&first), live(&second)), (2, 2), "{with}");
+        let errors = second.engine.registry().last_reload().errors;
+        assert!(errors.is_empty(), "{with}: {errors:?}");
+    }
 }
 
 /// Generations that another host with the same registry appends a moment earlier.
