@@ -156,17 +156,18 @@ impl Engine {
         if !is_due(&job, held.created_at) {
             return Ok(Outcome::Redriven);
         }
+        // Before a plugin is asked at the tenant's expense, which a job that waits would have done at every tick.
+        let _place = match self.place_again(&job).await? {
+            Again::Place(place) => place,
+            Again::Full(full) => return Ok(Outcome::Waits(full.gate.as_str().to_owned())),
+            Again::Paused(pause) => return Ok(Outcome::Waits(format!("pause {}", pause.target))),
+        };
         let moved = match held.version {
             PluginChoice::Pinned => None,
             PluginChoice::Latest => match self.move_to_latest(&job).await {
                 Ok(moved) => moved,
                 Err(reason) => return Ok(Outcome::Refused(reason)),
             },
-        };
-        let _place = match self.place_again(&job).await? {
-            Again::Place(place) => place,
-            Again::Full(full) => return Ok(Outcome::Waits(full.gate.as_str().to_owned())),
-            Again::Paused(pause) => return Ok(Outcome::Waits(format!("pause {}", pause.target))),
         };
         let created_at = held.created_at;
         match self.restart(id, job, created_at, moved).await? {

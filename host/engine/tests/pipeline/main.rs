@@ -16,6 +16,7 @@ mod ledger_faults;
 mod pauses;
 mod plugins;
 mod redrives;
+mod redrives_latest;
 mod registry;
 mod registry_breaker;
 mod registry_changes;

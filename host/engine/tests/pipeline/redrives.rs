@@ -5,16 +5,13 @@ use lucius_domain::routing::Lane;
 use lucius_domain::signature::Signature;
 use lucius_engine::gates::pause::{self, Manner, Pause};
 use lucius_engine::redrive::{Error, Order, PluginChoice, Redrive, Selection, State, Target};
-use lucius_engine::registry::Options;
 use lucius_engine::settings::Limits;
 use lucius_ports::bus::Subscription as _;
-use lucius_ports::plugin::Call;
-use serde_json::json;
 
 use crate::audit::audit_with_gates;
-use crate::stage::{Stage, command, failure, manifest, plugin_entry, publish_registry};
+use crate::stage::{Stage, command, failure};
 
-fn order(selection: Selection) -> Order {
+pub(crate) fn order(selection: Selection) -> Order {
     Order {
         target: Target::Jobs { selection },
         rate: 2,
@@ -25,7 +22,7 @@ fn order(selection: Selection) -> Order {
 }
 
 /// Jobs that a worker has failed for good, oldest first.
-async fn failed(stage: &Stage, tenant: &str, count: usize) -> Vec<JobId> {
+pub(crate) async fn failed(stage: &Stage, tenant: &str, count: usize) -> Vec<JobId> {
     let mut jobs = Vec::new();
     for number in 0..count {
         let doc = format!("{tenant}-{number}");
@@ -39,11 +36,11 @@ async fn failed(stage: &Stage, tenant: &str, count: usize) -> Vec<JobId> {
     jobs
 }
 
-async fn begin(stage: &Stage, order: Order) -> Redrive {
+pub(crate) async fn begin(stage: &Stage, order: Order) -> Redrive {
     stage.engine.begin_redrive(order).await.expect("it begins")
 }
 
-async fn tick(stage: &Stage) -> u64 {
+pub(crate) async fn tick(stage: &Stage) -> u64 {
     stage
         .engine
         .redrive_tick()
@@ -51,7 +48,7 @@ async fn tick(stage: &Stage) -> u64 {
         .expect("the ledger answers")
 }
 
-async fn status(stage: &Stage, redrive: &Redrive) -> Redrive {
+pub(crate) async fn status(stage: &Stage, redrive: &Redrive) -> Redrive {
     let status = stage.engine.redrive_status(redrive.id).await;
     status.expect("it is kept")
 }
@@ -205,103 +202,6 @@ async fn two_hosts_share_a_redrive_and_start_each_job_once() {
         let redriven = events.iter().filter(|name| **name == "redriven").count();
         assert_eq!(redriven, 1, "{events:?}");
     }
-}
-
-#[tokio::test]
-async fn a_mended_plugin_decides_when_the_latest_is_asked_for() {
-    let stage = Stage::new().await;
-    stage.runtime.script(|_, call| match call {
-        Call::Settle { .. } => Some(Err(crate::doubles::trap())),
-        Call::Validate { .. } | Call::Route { .. } => None,
-    });
-    let broken = stage.accepted("acme", "OCR", "broken").await;
-    stage.work_one().await;
-    while stage.state(broken).await != "FAILED_FINAL" {
-        stage.after(1_000_000).await;
-    }
-    let groups = stage.engine.dead_letters(None, 9).await.expect("groups");
-    let [group] = &groups[..] else {
-        panic!("one reason: {groups:?}")
-    };
-    assert_eq!(group.signature.plugin.as_deref(), Some("ocr@1.0.0"));
-    assert_eq!((group.count, group.samples[0].id), (1, broken));
-
-    // The same id with another configuration: a new generation, whose plugin answers.
-    stage.runtime.heal();
-    let mut mended = manifest();
-    let mut plugin = plugin_entry(&stage.source, "ocr");
-    plugin["config"] = json!({ "from": "the mended registry" });
-    mended["plugins"] = json!([
-        plugin,
-        plugin_entry(&stage.source, "embedding"),
-        plugin_entry(&stage.source, "sis")
-    ]);
-    stage.source.set_manifest(Some(&mended));
-    let live = stage
-        .engine
-        .reload(Options::default())
-        .await
-        .expect("the ledger answers");
-    let generation = live.expect("the registry is good").live.generation;
-    stage.runtime.script(move |_, call| match call {
-        Call::Route { context } if context.config["from"] == "registry" => {
-            Some(Err(crate::doubles::trap()))
-        }
-        Call::Validate { .. } | Call::Route { .. } | Call::Settle { .. } => None,
-    });
-    let redrive = begin(
-        &stage,
-        Order {
-            version: PluginChoice::Latest,
-            ..order(Selection {
-                signature: Some(group.signature.id()),
-                ..Selection::default()
-            })
-        },
-    )
-    .await;
-    assert_eq!(tick(&stage).await, 1);
-    let job = stage.job(broken).await;
-    assert_eq!(job.generation(), generation);
-    assert!(
-        job.spec.generation < generation,
-        "what it was accepted with stays on record"
-    );
-    stage.work_one().await;
-    assert_eq!(stage.state(broken).await, "SUCCEEDED");
-    assert_eq!(status(&stage, &redrive).await.redriven, 1);
-}
-
-#[tokio::test]
-async fn a_job_that_does_not_fit_the_latest_registry_stays_and_says_why() {
-    let stage = Stage::new().await;
-    let jobs = failed(&stage, "acme", 1).await;
-    let mut other = manifest();
-    other["protocols"] = json!([other["protocols"][2]]);
-    publish_registry(&stage.source, &other);
-    let live = stage
-        .engine
-        .reload(Options::default())
-        .await
-        .expect("the ledger answers");
-    live.expect("the registry is good");
-    let latest = Order {
-        version: PluginChoice::Latest,
-        ..order(Selection::default())
-    };
-    let redrive = begin(&stage, latest).await;
-    assert_eq!(tick(&stage).await, 0);
-    let now = status(&stage, &redrive).await;
-    assert_eq!((now.redriven, now.refused), (0, 1));
-    let [refused] = &now.refusals[..] else {
-        panic!("one refusal: {now:?}")
-    };
-    assert_eq!(refused.job, jobs[0]);
-    assert!(
-        refused.reason.contains("atomic-ocr.v1 is not in"),
-        "{refused:?}"
-    );
-    assert_eq!(stage.state(jobs[0]).await, "FAILED_FINAL");
 }
 
 #[tokio::test]
