@@ -206,8 +206,8 @@ impl Engine {
         let mut violations = unknown_steps(command, protocol);
         let mut decisions = Vec::new();
         for (index, step) in protocol.steps.iter().enumerate() {
-            let plugin = step.plugin.as_ref();
-            let plugin = plugin.map(|it| &**snapshot.deciding(it, &command.tenant_id));
+            let plugin = snapshot.deciding(step, &command.tenant_id);
+            let plugin = plugin.map(|plugin| &**plugin);
             let Checked {
                 payload,
                 decision,

@@ -87,10 +87,7 @@ fn successors(job: &Job, target: &Snapshot) -> Result<Vec<Option<Arc<PluginEntry
         }
         let there = protocol.steps.get(index);
         match there.filter(|it| (&it.step_id, &it.step_type) == (&spec.step_id, &spec.step_type)) {
-            Some(step) => {
-                let deciding = |it| Arc::clone(target.deciding(it, &job.spec.tenant_id));
-                Ok(step.plugin.as_ref().map(deciding))
-            }
+            Some(step) => Ok(target.deciding(step, &job.spec.tenant_id).cloned()),
             None => Err(Refusal::MigrationRefused(format!(
                 "step \"{}\" of {id} is not the same in generation {to}: choose another",
                 spec.step_id

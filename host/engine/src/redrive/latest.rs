@@ -8,7 +8,7 @@ use lucius_domain::job::Job;
 use serde_json::Value;
 
 use crate::Engine;
-use crate::registry::{Protocol, Snapshot, StepEntry};
+use crate::registry::{PluginEntry, Protocol, Snapshot, StepEntry};
 
 impl Engine {
     /// What moves the job to the live generation; nothing when it holds that one already.
@@ -21,15 +21,20 @@ impl Engine {
             return Ok(None);
         }
         let protocol = same_protocol(&live, job)?;
-        let steps = protocol.steps.iter().zip(&job.spec.steps);
-        for (step, accepted) in steps.skip(job.failed_step().unwrap_or(0)) {
-            self.check_again(job, step, &accepted.payload).await?;
+        let failed = job.failed_step().unwrap_or(0);
+        let mut plugins = Vec::new();
+        for (index, (step, accepted)) in protocol.steps.iter().zip(&job.spec.steps).enumerate() {
+            let plugin = live.deciding(step, &job.spec.tenant_id);
+            if index >= failed {
+                let plugin = plugin.map(|it| &**it);
+                self.check_again(job, step, plugin, &accepted.payload)
+                    .await?;
+            }
+            plugins.push(plugin.map(|it| it.pin.clone()));
         }
-        let plugins = protocol.steps.iter().map(|step| step.plugin.as_ref());
-        let pins = plugins.map(|plugin| plugin.map(|it| it.pin.clone()));
         Ok(Some(Input::Migrate {
             generation: live.generation,
-            plugins: pins.collect(),
+            plugins,
         }))
     }
 
@@ -37,13 +42,14 @@ impl Engine {
         &self,
         job: &Job,
         step: &StepEntry,
+        plugin: Option<&PluginEntry>,
         payload: &Value,
     ) -> Result<(), String> {
         let by_schema = step.payload_schema.as_ref();
         let mut violations = by_schema
             .map(|schema| schema.violations(payload, ""))
             .unwrap_or_default();
-        if let (Some(plugin), true) = (&step.plugin, violations.is_empty()) {
+        if let (Some(plugin), true) = (plugin, violations.is_empty()) {
             let validated = self
                 .validate(&job.spec.tenant_id, plugin, payload.clone(), "")
                 .await;

@@ -17,7 +17,7 @@ use lucius_domain::id::{Digest, PluginId, TenantId};
 use lucius_domain::plugin::Pin;
 use serde::{Deserialize, Serialize};
 
-use super::{EntryError, Manifest, PluginEntry, Snapshot};
+use super::{EntryError, Manifest, PluginEntry, Snapshot, StepEntry};
 
 /// What a candidate is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -134,16 +134,18 @@ fn place_of(plugin: &PluginId, tenant: &TenantId) -> u64 {
 }
 
 impl Snapshot {
-    /// The version that decides for a tenant where a step names `plugin`.
+    /// Who decides about a step for a tenant: the version that the step names, or its canary. Whatever pins a plugin
+    /// for a job asks here.
     pub(crate) fn deciding<'a>(
         &'a self,
-        plugin: &'a Arc<PluginEntry>,
+        step: &'a StepEntry,
         tenant: &TenantId,
-    ) -> &'a Arc<PluginEntry> {
+    ) -> Option<&'a Arc<PluginEntry>> {
+        let plugin = step.plugin.as_ref()?;
         let canary = self.trials.iter().find(|trial| {
             trial.mode == Mode::Canary && trial.plugin.pin == plugin.pin && trial.includes(tenant)
         });
-        canary.map_or(plugin, |trial| &trial.candidate)
+        Some(canary.map_or(plugin, |trial| &trial.candidate))
     }
 
     /// The trial of a candidate.

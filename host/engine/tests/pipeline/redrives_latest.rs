@@ -6,8 +6,11 @@ use lucius_engine::settings::Limits;
 use lucius_ports::plugin::Call;
 use serde_json::json;
 
+use crate::doubles::trap;
 use crate::redrives::{begin, failed, order, status, tick};
-use crate::stage::{Stage, manifest, plugin_entry, publish_registry, publish_version};
+use crate::stage::{
+    Stage, manifest, plugin_entry, plugin_version, publish_registry, publish_version,
+};
 
 fn to_latest() -> Order {
     Order {
@@ -25,7 +28,7 @@ async fn reload(stage: &Stage) {
 async fn a_mended_plugin_decides_when_the_latest_is_asked_for() {
     let stage = Stage::new().await;
     stage.runtime.script(|_, call| match call {
-        Call::Settle { .. } => Some(Err(crate::doubles::trap())),
+        Call::Settle { .. } => Some(Err(trap())),
         Call::Validate { .. } | Call::Route { .. } => None,
     });
     let broken = stage.accepted("acme", "OCR", "broken").await;
@@ -54,9 +57,7 @@ async fn a_mended_plugin_decides_when_the_latest_is_asked_for() {
     reload(&stage).await;
     let generation = stage.engine.registry().live().generation;
     stage.runtime.script(move |_, call| match call {
-        Call::Route { context } if context.config["from"] == "registry" => {
-            Some(Err(crate::doubles::trap()))
-        }
+        Call::Route { context } if context.config["from"] == "registry" => Some(Err(trap())),
         Call::Validate { .. } | Call::Route { .. } | Call::Settle { .. } => None,
     });
     let redrive = begin(
@@ -128,4 +129,31 @@ async fn no_plugin_is_asked_about_a_job_for_which_there_is_no_place() {
     let cancelled = stage.engine.cancel(in_the_way).await;
     cancelled.expect("it is under way");
     assert_eq!(tick(&stage).await, 1);
+}
+
+#[tokio::test]
+async fn a_job_of_a_tenant_in_the_share_of_a_canary_moves_to_the_canary() {
+    let stage = Stage::new().await;
+    let jobs = failed(&stage, "acme", 1).await;
+    publish_version(&stage.source, "1.1.0", |manifest| {
+        let tried = "components/ocr-1.2.0.wasm";
+        let tried = plugin_version(&stage.source, "ocr", "1.2.0", tried);
+        manifest["plugins"]
+            .as_array_mut()
+            .expect("a list")
+            .push(tried);
+        manifest["trials"] = json!([{
+            "plugin": "ocr@1.1.0", "candidate": "ocr@1.2.0", "mode": "canary", "percent": 100,
+        }]);
+    });
+    reload(&stage).await;
+    // Whoever decides from now on is the one to ask about the payload.
+    stage
+        .runtime
+        .script_version("ocr@1.1.0", |_| Some(Err(trap())));
+    begin(&stage, to_latest()).await;
+    assert_eq!(tick(&stage).await, 1);
+    let job = stage.job(jobs[0]).await;
+    let pin = job.plugin(0).expect("a plugin");
+    assert_eq!(pin.to_string(), "ocr@1.2.0");
 }
