@@ -49,11 +49,11 @@ pub struct Registry {
     pub(super) live: ArcSwap<Snapshot>,
     pub(super) held: Mutex<BTreeMap<Generation, Arc<Snapshot>>>,
     pub(super) last_reload: Mutex<Reload>,
-    /// Held by whoever admits components or drops them.
+    /// Held by whoever admits components or drops them, and whoever changes what is quarantined.
     pub(super) single_flight: tokio::sync::Mutex<()>,
     /// Rung when generations may have become free to forget.
     pub(super) untidy: tokio::sync::Notify,
-    /// Components that this host has compiled.
+    /// Components that the runtime was given and not told to drop, whatever became of the registry they are of.
     pub(super) loaded: Mutex<BTreeSet<Digest>>,
     /// Components that are quarantined, as this host knows.
     pub(super) quarantined: Mutex<BTreeMap<Digest, Quarantine>>,
@@ -92,13 +92,8 @@ impl Registry {
         *lock(&self.last_reload) = Reload { at, errors };
     }
 
-    pub(super) fn note_loaded(&self, snapshot: &Snapshot) {
-        lock(&self.loaded).extend(snapshot.plugins.iter().map(|it| it.pin.digest));
-    }
-
     pub(super) fn swap(&self, snapshot: Snapshot) -> Arc<Snapshot> {
         let snapshot = Arc::new(snapshot);
-        self.note_loaded(&snapshot);
         let before = self.live.swap(Arc::clone(&snapshot));
         self.hold(before);
         self.untidy.notify_one();
@@ -239,7 +234,7 @@ impl Engine {
         let record = self.ports.generations.generation(number).await;
         let record = record.map_err(|error| error.to_string())?;
         let record = record.ok_or_else(|| format!("generation {number} is not in the ledger"))?;
-        let workshop = workshop(&self.ports, &self.schemas, &self.settings);
+        let workshop = self.workshop();
         let prepared = workshop
             .prepare(
                 &record.manifest,
@@ -250,9 +245,13 @@ impl Engine {
             .await
             .map_err(|errors| one_line(&errors))?;
         let snapshot = Arc::new(prepared.snapshot);
-        self.registry.note_loaded(&snapshot);
         self.registry.hold(Arc::clone(&snapshot));
         Ok(snapshot)
+    }
+
+    pub(super) fn workshop(&self) -> Workshop<'_> {
+        let loaded = &self.registry.loaded;
+        workshop(&self.ports, &self.schemas, &self.settings, loaded)
     }
 
     /// Prepares what the registry holds now, and looks at all that it would change.
@@ -262,7 +261,7 @@ impl Engine {
     ) -> Result<Result<Candidate, Vec<EntryError>>, ledger::Error> {
         let live = self.registry.live();
         let standing = Standing::read(&*self.ports.records, Some(&live)).await?;
-        let workshop = workshop(&self.ports, &self.schemas, &self.settings);
+        let workshop = self.workshop();
         let latest = self.ports.generations.latest(1).await?.pop();
         let now = self.ports.clock.now();
         let read = read(&workshop, latest.as_ref(), &standing, now).await;
@@ -270,7 +269,6 @@ impl Engine {
             Ok(read) => read,
             Err(errors) => return Ok(Err(errors)),
         };
-        self.registry.note_loaded(&prepared.snapshot);
         let mut plan = Plan::between(&live, &prepared.snapshot);
         let mut errors = held_back(&live, &prepared.snapshot, &standing);
         plan.count_jobs(&self.ports.pins.held().await?);
@@ -360,6 +358,7 @@ pub(super) fn workshop<'a>(
     ports: &'a Ports,
     schemas: &'a Schemas,
     settings: &Settings,
+    loaded: &'a Mutex<BTreeSet<Digest>>,
 ) -> Workshop<'a> {
     let cap = settings.plugin_cap;
     Workshop {
@@ -367,5 +366,6 @@ pub(super) fn workshop<'a>(
         source: &*ports.source,
         schemas,
         cap,
+        loaded,
     }
 }

@@ -275,6 +275,7 @@ impl Engine {
     /// # Errors
     /// The ledger did not answer.
     pub async fn release(&self, digest: Digest) -> Result<bool, ledger::Error> {
+        let _one_at_a_time = self.registry.single_flight.lock().await;
         let key = key_of(digest);
         let records = &self.ports.records;
         let Some(found) = records.read::<Quarantine>(&key).await? else {

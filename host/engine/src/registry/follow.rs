@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use lucius_ports::ledger::{self, GenerationRecord};
 
-use super::activate::{lock, workshop};
+use super::activate::lock;
 use super::prepare::Bytes;
 use super::standing::Standing;
 use super::{EntryError, Snapshot, one_line};
@@ -43,8 +43,10 @@ impl Engine {
         let Some(record) = self.later().await? else {
             return Ok(None);
         };
+        // First, so that nothing is compiled and thrown away while the ledger does not answer.
+        let standing = Standing::read(&*self.ports.records, None).await?;
         let number = record.generation;
-        let workshop = workshop(&self.ports, &self.schemas, &self.settings);
+        let workshop = self.workshop();
         let from = Bytes::Kept(&record.schemas);
         let prepared = workshop
             .prepare(&record.manifest, from, number, record.activated_at)
@@ -64,7 +66,6 @@ impl Engine {
                 return Ok(None);
             }
         };
-        let standing = Standing::read(&*self.ports.records, None).await?;
         *lock(&self.registry.quarantined) = standing.quarantined;
         self.registry.note_attempt(now, Vec::new());
         let live = self.registry.swap(prepared.snapshot);

@@ -113,11 +113,13 @@ pub async fn check(
         .manifest()
         .await
         .map_err(|error| one(error.to_string()))?;
+    let loaded = std::sync::Mutex::default();
     let workshop = prepare::Workshop {
         runtime,
         source,
         schemas: &schemas,
         cap,
+        loaded: &loaded,
     };
     let (generation, now) = Default::default();
     let standing = standing::Standing::default();

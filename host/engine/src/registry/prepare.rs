@@ -1,7 +1,7 @@
 //! From the text of a manifest to a generation that could go live, or to everything that is wrong with it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use futures_util::StreamExt as _;
 use lucius_domain::contract;
@@ -12,6 +12,7 @@ use lucius_ports::plugin::{Limits, Runtime};
 use lucius_ports::registry::Source;
 use serde_json::Value;
 
+use super::activate::lock;
 use super::manifest::{Manifest, PluginSpec, ProtocolSpec, StepDeclaration};
 use super::standing::Standing;
 use super::trust::Guard;
@@ -27,6 +28,8 @@ pub(super) struct Workshop<'a> {
     pub(super) source: &'a dyn Source,
     pub(super) schemas: &'a Schemas,
     pub(super) cap: Limits,
+    /// Where it is noted what the runtime was given, so that it is dropped even if the registry is refused.
+    pub(super) loaded: &'a Mutex<BTreeSet<Digest>>,
 }
 
 /// Where the bytes of components and schemas come from.
@@ -215,6 +218,7 @@ impl Workshop<'_> {
             .admit(Arc::clone(&bytes), limits)
             .await
             .map_err(|error| error.to_string())?;
+        lock(self.loaded).insert(actual);
         if (&description.id, &description.version) != (&spec.id, &spec.version) {
             return Err(format!(
                 "the component says it is {}@{}: name it so in the registry, or use the right component",

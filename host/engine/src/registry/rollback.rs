@@ -5,7 +5,7 @@ use std::sync::Arc;
 use lucius_domain::id::{Digest, Generation};
 use lucius_ports::ledger::{self, GenerationRecord, Origin};
 
-use super::activate::{Activated, workshop};
+use super::activate::Activated;
 use super::plan::Plan;
 use super::prepare::Bytes;
 use super::standing::Standing;
@@ -103,7 +103,7 @@ impl Engine {
     ) -> Result<Result<Arc<Snapshot>, Vec<EntryError>>, ledger::Error> {
         let now = self.ports.clock.now();
         let number = Generation(latest.generation.0 + 1);
-        let workshop = workshop(&self.ports, &self.schemas, &self.settings);
+        let workshop = self.workshop();
         let from = Bytes::Kept(&target.schemas);
         let prepared = match workshop.prepare(&target.manifest, from, number, now).await {
             Ok(prepared) => prepared,

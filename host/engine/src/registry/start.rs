@@ -42,7 +42,8 @@ impl Registry {
         schemas: &Schemas,
         settings: &Settings,
     ) -> Result<Self, StartError> {
-        let workshop = workshop(ports, schemas, settings);
+        let loaded = Mutex::default();
+        let workshop = workshop(ports, schemas, settings, &loaded);
         let now = ports.clock.now();
         let is_shared = settings.fleet.claim.is_some();
         let outcome = match start_with(&workshop, ports, now, is_shared).await? {
@@ -60,7 +61,6 @@ impl Registry {
                 }
             }
         };
-        let loaded = snapshot.plugins.iter().map(|it| it.pin.digest).collect();
         let standing = Standing::read(&*ports.records, None).await?;
         Ok(Self {
             live: ArcSwap::from_pointee(snapshot),
@@ -68,7 +68,7 @@ impl Registry {
             last_reload: Mutex::new(Reload { at: now, errors }),
             single_flight: tokio::sync::Mutex::default(),
             untidy: tokio::sync::Notify::new(),
-            loaded: Mutex::new(loaded),
+            loaded,
             quarantined: Mutex::new(standing.quarantined),
         })
     }

@@ -198,6 +198,23 @@ async fn components_are_dropped_when_the_last_job_that_holds_them_is_over() {
 }
 
 #[tokio::test]
+async fn nothing_of_a_registry_that_is_refused_stays_loaded() {
+    let stage = Stage::new().await;
+    let loaded = stage.runtime.loaded();
+    publish_version(&stage.source, "1.1.0", |manifest| {
+        manifest["protocols"][0]["steps"][0]["plugin"] = "ocr@9.9.9".into();
+    });
+    let outcome = stage.engine.reload(Options::default()).await;
+    assert!(outcome.expect("the ledger answers").is_err());
+    assert_eq!(stage.runtime.loaded(), loaded);
+
+    let again = stage.restarted().await;
+    is_live(&again, "1.0.0", 1);
+    again.engine.tidy().await.expect("the ledger answers");
+    assert_eq!(again.runtime.loaded(), loaded);
+}
+
+#[tokio::test]
 async fn bytes_are_kept_for_jobs_and_rollbacks_and_dropped_after() {
     let stage = Stage::new().await;
     let id = stage.accepted("acme", "OCR", "doc-1").await;
