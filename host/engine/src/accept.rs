@@ -15,7 +15,7 @@ use lucius_domain::contract::{self, Command};
 use lucius_domain::decide::Input;
 use lucius_domain::id::{StepId, TenantId};
 use lucius_domain::job::{Job, JobSpec, Status, StepSpec};
-use lucius_domain::plugin::Decision;
+use lucius_domain::plugin::{Decision, Pin};
 use lucius_domain::routing::{Lane, resolve_mode, routing_key};
 use lucius_domain::transition::Transition;
 use lucius_ports::ledger::{Created, Idempotency};
@@ -136,7 +136,9 @@ impl Engine {
             // A created job always has its first event.
             return Err(Refusal::Contended);
         };
-        if let Some(pause) = self.pauses.refusing(&change.job.spec, now).await? {
+        let spec = &change.job.spec;
+        let pins: Vec<&Pin> = spec.steps.iter().flat_map(|it| &it.plugin).collect();
+        if let Some(pause) = self.pauses.refusing(spec, &pins, now).await? {
             return Err(Refusal::paused(pause));
         }
         let place = self

@@ -117,6 +117,9 @@ impl Engine {
             .due(lane, &[DueKind::Dispatch], now, limit)
             .await?;
         let found = due.len();
+        if found < limit {
+            self.pauses.keep_held(lane, &due);
+        }
         let mut waiting = Fair::default();
         let loads = due.into_iter().map(|id| self.load_waiting(id));
         let mut loaded = stream::iter(loads).buffered(LOADS_AT_ONCE);

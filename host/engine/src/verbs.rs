@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use lucius_domain::decide::{Input, Rejection};
 use lucius_domain::id::JobId;
-use lucius_domain::job::Job;
+use lucius_domain::job::{Job, Migration};
+use lucius_domain::plugin::Pin;
 use lucius_ports::ledger;
 
 use crate::Engine;
@@ -57,7 +58,7 @@ impl Engine {
             return Err(Refusal::JobNotFailed(job.progress.status.name()));
         }
         let spec = Arc::clone(&job.spec);
-        let _place = match self.place_again(&job).await? {
+        let _place = match self.place_again(&job, None).await? {
             Again::Place(place) => place,
             Again::Full(full) => return Err(self.gates.turn_away(full, &spec)),
             Again::Paused(pause) => return Err(Refusal::paused(pause)),
@@ -69,13 +70,25 @@ impl Engine {
         }
     }
 
-    /// A place for a failed job that is about to go on: it takes up as much as a new one, so the same gates are asked.
+    /// A place for a failed job that is about to go on, moved to another generation or not: it takes up as much as a new
+    /// one, so the same gates are asked.
     ///
     /// # Errors
     /// The pauses cannot be read.
-    pub(crate) async fn place_again(&self, job: &Job) -> Result<Again<'_>, ledger::Error> {
+    pub(crate) async fn place_again(
+        &self,
+        job: &Job,
+        moved: Option<&Migration>,
+    ) -> Result<Again<'_>, ledger::Error> {
         let now = self.ports.clock.now();
-        if let Some(pause) = self.pauses.refusing(&job.spec, now).await? {
+        // Who decided about the steps that are over does not matter any more.
+        let to_come = job.failed_step().unwrap_or(0)..job.spec.steps.len();
+        let pins = to_come.filter_map(|step| match moved {
+            Some(moved) => moved.plugins.get(step)?.as_ref(),
+            None => job.plugin(step),
+        });
+        let pins: Vec<&Pin> = pins.collect();
+        if let Some(pause) = self.pauses.refusing(&job.spec, &pins, now).await? {
             return Ok(Again::Paused(pause));
         }
         let tenant_limit = self.registry.live().tenant_limit(&job.spec.tenant_id);

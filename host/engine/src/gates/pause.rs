@@ -4,12 +4,13 @@
 //! workers have goes on, and its callbacks count. A pause that *refuses* holds and turns new commands away as well.
 //! Pauses are records, so they hold for every host of a ledger and over restarts; a host looks every [`FRESH_MS`].
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lucius_domain::id::{JobId, ProtocolId, TenantId};
 use lucius_domain::job::{Job, JobSpec};
+use lucius_domain::plugin::Pin;
 use lucius_domain::routing::Lane;
 use lucius_domain::time::Timestamp;
 use lucius_ports::ledger::Error;
@@ -72,18 +73,22 @@ impl Target {
         Key::of(&self.to_string())
     }
 
-    /// True when a step of this job that is about to be sent is meant.
-    fn means(&self, spec: &JobSpec, step: usize) -> bool {
+    /// True when a job is meant that these plugins have still to decide about.
+    fn means<'a>(&self, spec: &JobSpec, pins: impl IntoIterator<Item = &'a Pin>) -> bool {
         match self {
             Self::Everything => true,
             Self::Tenant(tenant) => spec.tenant_id == *tenant,
             Self::Protocol(protocol) => spec.protocol_id == *protocol,
             Self::Lane(lane) => spec.lane == *lane,
-            Self::Plugin(plugin) => spec
-                .steps
-                .get(step)
-                .and_then(|step| step.plugin.as_ref())
-                .is_some_and(|pin| pin.to_string() == *plugin),
+            Self::Plugin(plugin) => pins.into_iter().any(|pin| pin.to_string() == *plugin),
+        }
+    }
+
+    /// True when a job that is meant stays so: only who decides about it can change.
+    fn is_for_good(&self) -> bool {
+        match self {
+            Self::Everything | Self::Tenant(_) | Self::Protocol(_) | Self::Lane(_) => true,
+            Self::Plugin(_) => false,
         }
     }
 }
@@ -153,8 +158,16 @@ pub struct Pauses {
 struct Seen {
     at: Option<Timestamp>,
     pauses: Arc<[Pause]>,
-    /// Jobs that were found to be held under these very pauses, so that a scan need not load them again.
-    held: HashSet<JobId>,
+    /// Jobs that were found to be held under these very pauses.
+    held: HashMap<JobId, Held>,
+}
+
+#[derive(Clone, Copy)]
+struct Held {
+    lane: Lane,
+    /// It stays held under these pauses, so a scan need not load it again. A job that is held for the plugin that
+    /// decides about it can be moved to another one, by any host, without a pause changing.
+    for_good: bool,
 }
 
 impl Pauses {
@@ -223,19 +236,20 @@ impl Pauses {
         Ok(was_there)
     }
 
-    /// The pause that turns a new job away, if there is one.
+    /// The pause that turns a job away which these plugins have still to decide about, if there is one.
     ///
     /// # Errors
     /// The store does not answer.
     pub(crate) async fn refusing(
         &self,
         spec: &JobSpec,
+        pins: &[&Pin],
         now: Timestamp,
     ) -> Result<Option<Pause>, Error> {
         let pauses = self.fresh(now).await?;
-        let any_step = |target: &Target| (0..spec.steps.len()).any(|step| target.means(spec, step));
         let mut refusing = pauses.iter().filter(|pause| pause.manner == Manner::Refuse);
-        Ok(refusing.find(|pause| any_step(&pause.target)).cloned())
+        let pause = refusing.find(|pause| pause.target.means(spec, pins.iter().copied()));
+        Ok(pause.cloned())
     }
 
     /// True when the directive that the job has in the outbox is to stay there. When the store does not answer, what
@@ -248,18 +262,40 @@ impl Pauses {
                 self.seen()
             }
         };
-        let step = job.progress.current;
-        let held = pauses.iter().any(|it| it.target.means(&job.spec, step));
-        if held {
-            self.lock().held.insert(job.id);
+        let pin = job.plugin(job.progress.current);
+        let mut is_held = false;
+        let mut for_good = false;
+        for pause in pauses.iter().filter(|it| it.target.means(&job.spec, pin)) {
+            is_held = true;
+            for_good |= pause.target.is_for_good();
         }
-        held
+        let mut seen = self.lock();
+        if is_held {
+            let lane = job.spec.lane;
+            seen.held.insert(job.id, Held { lane, for_good });
+        } else {
+            seen.held.remove(&job.id);
+        }
+        is_held
     }
 
-    /// True when a job is known to be held, and nothing has changed since.
+    /// True when a job is known to be held, and nothing has changed since that could end it.
     pub(crate) async fn is_known_to_hold(&self, job: JobId, now: Timestamp) -> bool {
         let _fresh = self.fresh(now).await;
-        self.lock().held.contains(&job)
+        let held = self.lock().held.get(&job).copied();
+        held.is_some_and(|held| held.for_good)
+    }
+
+    /// Forgets the jobs of a lane that have nothing in the outbox any more, which are all that `waiting` leaves out: they
+    /// were cancelled, say.
+    pub(crate) fn keep_held(&self, lane: Lane, waiting: &[JobId]) {
+        let mut seen = self.lock();
+        if seen.held.is_empty() {
+            return;
+        }
+        let waiting: HashSet<&JobId> = waiting.iter().collect();
+        seen.held
+            .retain(|job, held| held.lane != lane || waiting.contains(job));
     }
 
     /// The pauses as this host saw them last.

@@ -3,39 +3,26 @@
 //! The protocol must still have the same steps. Each payload is checked anew, since what was good for the plugin that
 //! accepted it may not be for the one that gets it now; a job whose payload is not stays as it is, with the reason.
 
-use lucius_domain::decide::Input;
-use lucius_domain::job::Job;
+use lucius_domain::job::{Job, Migration};
 use serde_json::Value;
 
 use crate::Engine;
 use crate::registry::{PluginEntry, Protocol, Snapshot, StepEntry};
 
 impl Engine {
-    /// What moves the job to the live generation; nothing when it holds that one already.
+    /// Whether all payloads of the steps that are to come are good for the plugins that get them in this generation.
     ///
     /// # Errors
     /// Why the job cannot be run under it.
-    pub(super) async fn move_to_latest(&self, job: &Job) -> Result<Option<Input>, String> {
-        let live = self.registry().live();
-        if job.generation() == live.generation {
-            return Ok(None);
+    pub(super) async fn check_under(&self, live: &Snapshot, job: &Job) -> Result<(), String> {
+        let protocol = same_protocol(live, job)?;
+        let steps = protocol.steps.iter().zip(&job.spec.steps);
+        for (step, accepted) in steps.skip(job.failed_step().unwrap_or(0)) {
+            let plugin = live.deciding(step, &job.spec.tenant_id).map(|it| &**it);
+            self.check_again(job, step, plugin, &accepted.payload)
+                .await?;
         }
-        let protocol = same_protocol(&live, job)?;
-        let failed = job.failed_step().unwrap_or(0);
-        let mut plugins = Vec::new();
-        for (index, (step, accepted)) in protocol.steps.iter().zip(&job.spec.steps).enumerate() {
-            let plugin = live.deciding(step, &job.spec.tenant_id);
-            if index >= failed {
-                let plugin = plugin.map(|it| &**it);
-                self.check_again(job, step, plugin, &accepted.payload)
-                    .await?;
-            }
-            plugins.push(plugin.map(|it| it.pin.clone()));
-        }
-        Ok(Some(Input::Migrate {
-            generation: live.generation,
-            plugins,
-        }))
+        Ok(())
     }
 
     async fn check_again(
@@ -64,6 +51,23 @@ impl Engine {
             )),
         }
     }
+}
+
+/// What moves the job to a generation; nothing when it holds that one already. No plugin is asked.
+///
+/// # Errors
+/// Why the job cannot be run under it.
+pub(super) fn move_to(live: &Snapshot, job: &Job) -> Result<Option<Migration>, String> {
+    if job.generation() == live.generation {
+        return Ok(None);
+    }
+    let protocol = same_protocol(live, job)?;
+    let deciding = |step| live.deciding(step, &job.spec.tenant_id);
+    let pins = protocol.steps.iter().map(deciding);
+    Ok(Some(Migration {
+        generation: live.generation,
+        plugins: pins.map(|plugin| plugin.map(|it| it.pin.clone())).collect(),
+    }))
 }
 
 fn same_protocol<'a>(live: &'a Snapshot, job: &Job) -> Result<&'a Protocol, String> {

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use futures_util::{StreamExt as _, stream};
 use lucius_domain::decide::{Input, Rejection};
 use lucius_domain::id::{JobId, ServiceName};
-use lucius_domain::job::Job;
+use lucius_domain::job::{Job, Migration};
 use lucius_domain::routing::Lane;
 use lucius_domain::time::Timestamp;
 use lucius_ports::records::{Versioned, Written};
 
+use super::latest::move_to;
 use super::{Error, MAX_REFUSALS, PluginChoice, Redrive, Refused, State, Target, is_due};
 use crate::Engine;
 use crate::drive::{DriveError, Driven};
@@ -156,19 +157,26 @@ impl Engine {
         if !is_due(&job, held.created_at) {
             return Ok(Outcome::Redriven);
         }
+        let live = self.registry().live();
+        let moved = match held.version {
+            PluginChoice::Pinned => Ok(None),
+            PluginChoice::Latest => move_to(&live, &job),
+        };
+        let moved = match moved {
+            Ok(moved) => moved,
+            Err(reason) => return Ok(Outcome::Refused(reason)),
+        };
         // Before a plugin is asked at the tenant's expense, which a job that waits would have done at every tick.
-        let _place = match self.place_again(&job).await? {
+        let _place = match self.place_again(&job, moved.as_ref()).await? {
             Again::Place(place) => place,
             Again::Full(full) => return Ok(Outcome::Waits(full.gate.as_str().to_owned())),
             Again::Paused(pause) => return Ok(Outcome::Waits(format!("pause {}", pause.target))),
         };
-        let moved = match held.version {
-            PluginChoice::Pinned => None,
-            PluginChoice::Latest => match self.move_to_latest(&job).await {
-                Ok(moved) => moved,
-                Err(reason) => return Ok(Outcome::Refused(reason)),
-            },
-        };
+        if moved.is_some()
+            && let Err(reason) = self.check_under(&live, &job).await
+        {
+            return Ok(Outcome::Refused(reason));
+        }
         let created_at = held.created_at;
         match self.restart(id, job, created_at, moved).await? {
             // Rejected: another redrive was faster, and the job is under way.
@@ -183,15 +191,22 @@ impl Engine {
         id: JobId,
         job: Arc<Job>,
         created_at: Timestamp,
-        moved: Option<Input>,
+        moved: Option<Migration>,
     ) -> Result<Driven, DriveError> {
         self.drive_with(id, Some(job), |transition| {
             // After a conflict this is another version of the job, which may have failed anew.
             if !is_due(transition.job(), created_at) {
                 return Err(Rejection::NotFailed);
             }
-            if let Some(moved) = &moved {
-                transition.apply(moved.clone())?;
+            if let Some(Migration {
+                generation,
+                plugins,
+            }) = moved.clone()
+            {
+                transition.apply(Input::Migrate {
+                    generation,
+                    plugins,
+                })?;
             }
             transition.apply(Input::Redrive)
         })

@@ -1,13 +1,15 @@
 //! What an operator stops waits in the outbox, or is refused; what workers have goes on; and nothing is lost by it.
 
+use lucius_domain::id::Generation;
 use lucius_engine::gates::pause::{FRESH_MS, Manner, Pause, Target};
+use lucius_engine::registry::Options;
 use lucius_engine::settings::Limits;
 
 use crate::audit::audit_with_gates;
-use crate::stage::{Stage, THREE, command};
+use crate::stage::{Stage, THREE, command, publish_version};
 
 impl Stage {
-    async fn pause(&self, target: &str, manner: Manner) {
+    pub(crate) async fn pause(&self, target: &str, manner: Manner) {
         let pause = Pause {
             target: Target::parse(target).expect("a target"),
             manner,
@@ -19,7 +21,7 @@ impl Stage {
         paused.expect("the store answers");
     }
 
-    async fn resume(&self, target: &str) -> bool {
+    pub(crate) async fn resume(&self, target: &str) -> bool {
         let target = Target::parse(target).expect("a target");
         let resumed = self.engine.pauses().resume(&target, self.now()).await;
         resumed.expect("the store answers")
@@ -118,6 +120,63 @@ async fn a_pause_outlives_the_host_and_reaches_another_within_a_second() {
     let restarted = stage.restarted().await;
     restarted.dispatch().await;
     assert!(stage.bus.accepted().is_empty());
+}
+
+#[tokio::test]
+async fn a_job_that_is_moved_is_held_for_the_plugin_that_decides_about_it_now() {
+    let stage = Stage::new().await;
+    let id = stage.accepted("acme", "OCR", "doc-1").await;
+    publish_version(&stage.source, "1.1.0", |_| {});
+    let reloaded = stage.engine.reload(Options::default()).await;
+    assert!(reloaded.expect("the ledger answers").is_ok());
+    stage.pause("plugin:ocr@1.0.0", Manner::Hold).await;
+    stage.dispatch().await;
+    assert_eq!(stage.bus.accepted().len(), 0);
+    assert_eq!(stage.engine.pauses().held(), 1);
+
+    let moved = stage.engine.migrate(id, Generation(2), false).await;
+    moved.expect("it decides the same");
+    stage.pause("plugin:ocr@1.1.0", Manner::Hold).await;
+    stage.resume("plugin:ocr@1.0.0").await;
+    stage.dispatch().await;
+    assert_eq!(stage.bus.accepted().len(), 0, "the new one is paused, too");
+
+    stage.pause("plugin:ocr@1.0.0", Manner::Hold).await;
+    stage.resume("plugin:ocr@1.1.0").await;
+    stage.dispatch().await;
+    assert_eq!(stage.bus.accepted().len(), 1, "only the old one is paused");
+    assert_eq!(stage.engine.pauses().held(), 0);
+}
+
+#[tokio::test]
+async fn jobs_that_are_held_go_on_once_they_are_moved_away_from_what_is_paused() {
+    let stage = Stage::new().await;
+    let id = stage.accepted("acme", "OCR", "doc-1").await;
+    publish_version(&stage.source, "1.1.0", |_| {});
+    let reloaded = stage.engine.reload(Options::default()).await;
+    assert!(reloaded.expect("the ledger answers").is_ok());
+    stage.pause("plugin:ocr@1.0.0", Manner::Hold).await;
+    stage.dispatch().await;
+    assert_eq!(stage.bus.accepted().len(), 0);
+    let moved = stage.engine.migrate(id, Generation(2), false).await;
+    moved.expect("it decides the same");
+    stage.dispatch().await;
+    assert_eq!(stage.bus.accepted().len(), 1);
+    assert_eq!(stage.engine.pauses().held(), 0);
+    audit_with_gates(&stage).await;
+}
+
+#[tokio::test]
+async fn a_job_that_is_cancelled_is_not_held_any_more() {
+    let stage = Stage::new().await;
+    stage.pause("everything", Manner::Hold).await;
+    let id = stage.accepted("acme", "OCR", "doc-1").await;
+    stage.accepted("acme", "OCR", "doc-2").await;
+    stage.dispatch().await;
+    assert_eq!(stage.engine.pauses().held(), 2);
+    stage.engine.cancel(id).await.expect("it is not over");
+    stage.dispatch().await;
+    assert_eq!(stage.engine.pauses().held(), 1);
 }
 
 /// More rows than one look takes are held, and stand before the row of another tenant.

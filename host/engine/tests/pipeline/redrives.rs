@@ -5,11 +5,12 @@ use lucius_domain::routing::Lane;
 use lucius_domain::signature::Signature;
 use lucius_engine::gates::pause::{self, Manner, Pause};
 use lucius_engine::redrive::{Error, Order, PluginChoice, Redrive, Selection, State, Target};
+use lucius_engine::registry::Options;
 use lucius_engine::settings::Limits;
 use lucius_ports::bus::Subscription as _;
 
 use crate::audit::audit_with_gates;
-use crate::stage::{Stage, command, failure};
+use crate::stage::{Stage, THREE, command, failure, publish_version};
 
 pub(crate) fn order(selection: Selection) -> Order {
     Order {
@@ -348,4 +349,44 @@ async fn a_redrive_waits_while_its_jobs_are_paused_and_refused() {
     assert!(resumed.expect("the records answer"));
     stage.later(1_000);
     assert_eq!(tick(&stage).await, 1);
+}
+
+#[tokio::test]
+async fn a_redrive_does_not_wait_for_a_plugin_that_it_moves_away_from() {
+    let stage = Stage::new().await;
+    let jobs = failed(&stage, "acme", 1).await;
+    publish_version(&stage.source, "1.1.0", |_| {});
+    let reloaded = stage.engine.reload(Options::default()).await;
+    assert!(reloaded.expect("the ledger answers").is_ok());
+    let latest = Order {
+        version: PluginChoice::Latest,
+        ..order(Selection::default())
+    };
+    let redrive = begin(&stage, latest).await;
+    stage.pause("plugin:ocr@1.1.0", Manner::Refuse).await;
+    assert_eq!(tick(&stage).await, 0);
+    let waits = status(&stage, &redrive).await;
+    assert_eq!(waits.waits_for.as_deref(), Some("pause plugin:ocr@1.1.0"));
+
+    stage.pause("plugin:ocr@1.0.0", Manner::Refuse).await;
+    stage.resume("plugin:ocr@1.1.0").await;
+    stage.later(1_000);
+    assert_eq!(tick(&stage).await, 1);
+    assert_eq!(under_way(&stage, &jobs).await, 1);
+}
+
+#[tokio::test]
+async fn a_pause_of_a_plugin_whose_steps_are_over_stops_no_redrive() {
+    let stage = Stage::new().await;
+    let job = stage.accepted("acme", THREE, "doc-1").await;
+    stage.work_one().await;
+    let directive = stage.next_directive().await;
+    let body = failure(&directive, stage.now(), "NON_RETRYABLE");
+    assert!(stage.result(&directive, body).await.expect("it counts"));
+    stage.pause("plugin:sis@1.0.0", Manner::Refuse).await;
+    let refused = stage.engine.redrive(job).await.expect_err("sis is to come");
+    assert_eq!(refused.code(), "PAUSED");
+    stage.resume("plugin:sis@1.0.0").await;
+    stage.pause("plugin:ocr@1.0.0", Manner::Refuse).await;
+    stage.engine.redrive(job).await.expect("ocr is over");
 }
