@@ -144,6 +144,14 @@ pub struct Pause {
     pub reason: Option<String>,
 }
 
+impl Pause {
+    fn shortened(mut self) -> Self {
+        let shortened = |text: String| text.chars().take(MAX_REASON_CHARS).collect();
+        self.reason = self.reason.map(shortened);
+        self
+    }
+}
+
 impl Document for Pause {
     const KIND: Kind = Kind("pause");
 }
@@ -197,11 +205,9 @@ impl Pauses {
     ///
     /// # Errors
     /// The store does not answer.
-    pub async fn pause(&self, mut pause: Pause) -> Result<(), Error> {
+    pub async fn pause(&self, pause: Pause) -> Result<(), Error> {
+        let pause = pause.shortened();
         let now = pause.since;
-        pause.reason = pause
-            .reason
-            .map(|text| text.chars().take(MAX_REASON_CHARS).collect());
         let key = pause.target.key();
         loop {
             let found = self.records.read::<Pause>(&key).await?;
@@ -211,6 +217,21 @@ impl Pauses {
             }
         }
         self.list(now).await.map(drop)
+    }
+
+    /// Pauses something that is not paused. False when it is: that pause stays as it is.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn pause_unless_paused(&self, pause: Pause) -> Result<bool, Error> {
+        let pause = pause.shortened();
+        let key = pause.target.key();
+        let written = self.records.write(&key, &pause, None).await?;
+        self.list(pause.since).await?;
+        Ok(match written {
+            Written::Done(_) => true,
+            Written::Conflict => false,
+        })
     }
 
     /// Ends a pause. False when there was none.

@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lucius_engine::Engine;
-use lucius_engine::gates::pause::{Manner, Pause, Target};
-use lucius_ports::clock::Clock as _;
+use lucius_engine::audit::{Audit, Entry};
+use lucius_engine::gates::pause::{Manner, Pause, Pauses, Target};
+use lucius_ports::clock::{Clock as _, Ids as _};
+use lucius_ports::ledger::Error;
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -15,7 +17,7 @@ use crate::config::{BusBackend, Config, LedgerBackend};
 use crate::host::Host;
 use crate::http;
 use crate::stores::Stores;
-use crate::system::SystemClock;
+use crate::system::{SystemClock, SystemIds};
 use crate::telemetry::trials::Trials;
 use crate::{storage, workers};
 
@@ -144,16 +146,42 @@ fn ledger(config: &Config) -> String {
 async fn open(config: Config, flags: &HostFlags) -> Result<Host, Failure> {
     let host = Host::open(config).await.map_err(usage)?;
     if flags.start_paused {
-        let pause = Pause {
-            target: Target::Everything,
-            manner: Manner::Hold,
-            since: SystemClock.now(),
-            by: "lucius serve --start-paused".to_owned(),
-            reason: None,
-        };
-        host.engine.pauses().pause(pause).await?;
+        start_paused(host.engine.pauses(), host.engine.audit()).await?;
     }
     Ok(host)
+}
+
+/// Pauses everything, on record. When it is paused already, that pause stays with its reason and its refusals: an
+/// operator may have made it on another host, and this one starts again and again.
+async fn start_paused(pauses: &Pauses, audit: &Audit) -> Result<(), Error> {
+    let now = SystemClock.now();
+    let target = Target::Everything;
+    if pauses.list(now).await?.iter().any(|it| it.target == target) {
+        return Ok(());
+    }
+    let act = "lucius serve --start-paused";
+    let entry = Entry {
+        at: now,
+        who: "shell".to_owned(),
+        act: act.to_owned(),
+        path: "the ledger".to_owned(),
+        why: None,
+        request_id: None,
+        detail: None,
+        status: None,
+    };
+    let begun = audit.begin(entry, SystemIds.job_id(now)).await?;
+    let detail = format!("{target}, hold");
+    let pause = Pause {
+        target,
+        manner: Manner::Hold,
+        since: now,
+        by: act.to_owned(),
+        reason: None,
+    };
+    let is_new = pauses.pause_unless_paused(pause).await?;
+    let status = if is_new { 201 } else { 409 };
+    audit.end(begun, status, Some(&detail)).await
 }
 
 /// Takes the limits from the settings anew whenever the process is told to (SIGHUP). Settings that are wrong change
@@ -301,5 +329,48 @@ impl Ending {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lucius_domain::time::Timestamp;
+    use lucius_memory::records::MemoryRecords;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_host_that_starts_paused_says_so_on_record_and_leaves_an_operators_pause_as_it_is() {
+        let records = Arc::new(MemoryRecords::new());
+        let pauses = Pauses::new(Arc::clone(&records) as Arc<_>);
+        let audit = Audit::new(records);
+        start_paused(&pauses, &audit).await.unwrap();
+        let first = pauses.seen();
+        assert_eq!((first.len(), first[0].manner), (1, Manner::Hold));
+        let (entries, _) = audit.list(None, 10).await.unwrap();
+        assert_eq!(entries.len(), 1);
+        assert_eq!(entries[0].act, "lucius serve --start-paused");
+        assert_eq!(entries[0].detail.as_deref(), Some("everything, hold"));
+        assert_eq!(entries[0].status, Some(201));
+
+        let of_operator = Pause {
+            target: Target::Everything,
+            manner: Manner::Refuse,
+            since: Timestamp(1),
+            by: "operator".to_owned(),
+            reason: Some("ticket 4711".to_owned()),
+        };
+        pauses.pause(of_operator.clone()).await.unwrap();
+        start_paused(&pauses, &audit).await.unwrap();
+        assert_eq!(pauses.seen().first(), Some(&of_operator));
+        assert_eq!(audit.list(None, 10).await.unwrap().0, entries);
+
+        // Nor is it overwritten when it is made at the same time.
+        let late = Pause {
+            manner: Manner::Hold,
+            ..of_operator.clone()
+        };
+        assert!(!pauses.pause_unless_paused(late).await.unwrap());
+        assert_eq!(pauses.seen().first(), Some(&of_operator));
     }
 }
