@@ -19,7 +19,7 @@ mod tally;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use lucius_domain::id::JobId;
+use lucius_domain::id::{JobId, TenantId};
 use lucius_domain::job::{Job, JobSpec};
 use lucius_domain::routing::Mode;
 use lucius_ports::clock::Clock;
@@ -28,7 +28,7 @@ use lucius_ports::ledger::{Counts, Idempotency};
 use crate::refusal::Refusal;
 use crate::settings::Limits;
 
-use tally::{Key, Tally};
+use tally::{Kept, Key, Tally};
 
 /// The gates of one host.
 pub struct Gates {
@@ -63,6 +63,16 @@ impl Gate {
             Self::Global => "global_inflight",
         }
     }
+
+    /// How many places it has; for tenants, for each that has no limit of its own.
+    pub fn limit(self, limits: &Limits) -> u64 {
+        match self {
+            Self::Tenant => limits.tenant_inflight,
+            Self::Lane => limits.outbox_backlog,
+            Self::Burst => limits.burst_inflight,
+            Self::Global => limits.global_inflight,
+        }
+    }
 }
 
 /// How a gate stands.
@@ -70,11 +80,11 @@ impl Gate {
 pub struct Standing {
     /// Which one.
     pub gate: Gate,
-    /// Whom or what it is about, where there are many: the fullest tenant, the fullest lane.
+    /// Whom or what it is about, where there are many: the tenant that is nearest to its limit, the fullest lane.
     pub fullest: Option<String>,
     /// Places that are taken.
     pub used: u64,
-    /// Places that there are.
+    /// Places that there are, for the one that it is about.
     pub limit: u64,
     /// Commands that it turned away since the host started.
     pub refused: u64,
@@ -116,11 +126,15 @@ impl Gates {
         *self.limits.lock().unwrap_or_else(PoisonError::into_inner) = limits;
     }
 
-    /// How each gate stands.
-    pub fn standings(&self) -> Vec<Standing> {
+    /// How each gate stands; `tenant_limit` says which tenants have a limit of their own.
+    pub fn standings(&self, tenant_limit: &dyn Fn(&TenantId) -> Option<u64>) -> Vec<Standing> {
         let limits = self.limits();
+        let kept = Kept {
+            limits,
+            tenant_limit,
+        };
         let tally = self.lock();
-        let standing = |gate| tally.standing(gate, &limits);
+        let standing = |gate| tally.standing(gate, &kept);
         Gate::ALL.into_iter().map(standing).collect()
     }
 

@@ -16,8 +16,11 @@ use lucius_ports::ledger::{Counts, ModeKey};
 
 use super::drain::Drain;
 use super::recount::{Moved, Moves};
-use super::{Gate, Occupancy, Standing};
-use crate::settings::Limits;
+use super::{Gate, Occupancy};
+
+mod standing;
+
+pub(super) use standing::Kept;
 
 /// What makes a command the same as another: tenant and idempotency key.
 pub(super) type Key = (TenantId, String);
@@ -123,50 +126,6 @@ impl Tally {
             Gate::Global => &mut self.global_drain,
         };
         drain.turn_away(self.now)
-    }
-
-    pub(super) fn standing(&self, gate: Gate, limits: &Limits) -> Standing {
-        let fullest_tenant = self.by_tenant.iter().max_by_key(|(_, it)| it.jobs);
-        let fullest_lane = (0_usize..)
-            .zip(self.backlog)
-            .max_by_key(|(_, waiting)| *waiting)
-            .filter(|(_, waiting)| *waiting > 0);
-        let (fullest, used, limit, drain) = match gate {
-            Gate::Tenant => (
-                fullest_tenant.map(|(tenant, _)| tenant.to_string()),
-                fullest_tenant.map_or(0, |(_, it)| it.jobs),
-                limits.tenant_inflight,
-                fullest_tenant.map(|(_, it)| &it.drain),
-            ),
-            Gate::Lane => (
-                fullest_lane.map(|(lane, _)| lane.to_string()),
-                fullest_lane.map_or(0, |(_, waiting)| waiting),
-                limits.outbox_backlog,
-                fullest_lane.and_then(|(lane, _)| self.lanes.get(lane)),
-            ),
-            Gate::Burst => (
-                None,
-                self.burst,
-                limits.burst_inflight,
-                Some(&self.burst_drain),
-            ),
-            Gate::Global => (
-                None,
-                self.all,
-                limits.global_inflight,
-                Some(&self.global_drain),
-            ),
-        };
-        Standing {
-            gate,
-            fullest,
-            used,
-            limit,
-            refused: self.refused[gate as usize],
-            freed_per_second: drain
-                .and_then(|drain| drain.per_second(self.now))
-                .unwrap_or(0.0),
-        }
     }
 
     pub(super) fn occupancy(&self) -> Occupancy {

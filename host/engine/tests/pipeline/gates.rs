@@ -1,6 +1,7 @@
 //! Limits hold exactly, also when many arrive at once, and places are free again when jobs end, however they end.
 
 use futures_util::future::join_all;
+use lucius_domain::id::TenantId;
 use lucius_engine::Refusal;
 use lucius_engine::settings::Limits;
 use lucius_engine::sweep;
@@ -232,4 +233,29 @@ async fn a_sweep_finds_out_what_became_of_a_job_whose_creation_was_not_answered(
         let expected = u64::from(fault == Fault::After);
         assert_eq!(stage.engine.gates().occupancy().jobs, expected);
     }
+}
+
+#[tokio::test]
+async fn the_tenant_that_is_shown_is_the_one_nearest_to_its_own_limit() {
+    let stage = Stage::with_limits(limits(|it| it.tenant_inflight = 10)).await;
+    let live = stage.engine.registry().live();
+    // The registry gives "small" two places.
+    let shown = |own: &dyn Fn(&TenantId) -> Option<u64>| {
+        let standing = stage.engine.gates().standings(own).remove(0);
+        (standing.fullest, standing.used, standing.limit)
+    };
+    let own = |tenant: &TenantId| live.tenant_limit(tenant);
+    assert_eq!(shown(&own), (None, 0, 10));
+    for doc in ["a", "b", "c"] {
+        stage.accepted("acme", "OCR", doc).await;
+    }
+    assert_eq!(shown(&own), (Some("acme".to_owned()), 3, 10));
+    for doc in ["a", "b"] {
+        stage.accepted("small", "OCR", doc).await;
+    }
+    assert_eq!(shown(&own), (Some("small".to_owned()), 2, 2));
+    let wide = |tenant: &TenantId| (tenant.as_str() == "acme").then_some(1_000);
+    assert_eq!(shown(&wide), (Some("small".to_owned()), 2, 10));
+    let none = |_: &TenantId| Some(0);
+    assert_eq!(shown(&none), (Some("acme".to_owned()), 3, 0));
 }

@@ -218,7 +218,7 @@ async fn limits_change_while_the_host_runs_and_who_is_in_stays_in() {
     stage.engine.gates().set_limits(limits);
     let refusal = stage.refusal(command("acme", "OCR", "doc-3")).await;
     assert_eq!(refusal.code(), "TENANT_LIMIT");
-    let standing = &stage.engine.gates().standings()[0];
+    let standing = &stage.engine.gates().standings(&|_| None)[0];
     assert_eq!((standing.used, standing.limit, standing.refused), (2, 1, 1));
     assert_eq!(standing.fullest.as_deref(), Some("acme"));
     stage.engine.gates().set_limits(Limits::default());

@@ -33,7 +33,9 @@ pub(super) async fn show(
     let engine = &shared.engine;
     let now = engine.ports().clock.now();
     let pauses = engine.pauses().list(now).await?;
-    let standings = engine.gates().standings();
+    let live = engine.registry().live();
+    let tenant_limit = |tenant: &_| live.tenant_limit(tenant);
+    let standings = engine.gates().standings(&tenant_limit);
     let clients = &shared.clients;
     let at_most = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
     let of_clients = GateView {

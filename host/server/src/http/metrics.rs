@@ -12,6 +12,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
 use lucius_domain::contract::CallbackKind;
 use lucius_engine::Engine;
+use lucius_engine::gates::Gate;
 use lucius_ports::upkeep::{COUNTED, States};
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
@@ -319,11 +320,11 @@ impl Metrics {
         for (mode, jobs) in [("DEFAULT", default_jobs), ("BURST", occupancy.burst_jobs)] {
             self.in_flight.get_or_create(&ModeLabels { mode }).set(jobs);
         }
-        for standing in engine.gates().standings() {
-            let gate = standing.gate.as_str();
-            self.limits
-                .get_or_create(&GateLabels { gate })
-                .set(standing.limit);
+        let limits = engine.gates().limits();
+        for gate in Gate::ALL {
+            let limit = gate.limit(&limits);
+            let gate = gate.as_str();
+            self.limits.get_or_create(&GateLabels { gate }).set(limit);
         }
         let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
         self.held.set(count(engine.pauses().held()));

@@ -12,11 +12,11 @@ use utoipa::ToSchema;
 pub struct GateView {
     /// Which limit: `tenant_inflight`, `outbox_backlog`, `burst_inflight`, `global_inflight`, `client_requests`.
     pub gate: &'static str,
-    /// The fullest tenant or lane, where the limit is one of each.
+    /// The tenant that is nearest to its limit or the fullest lane, where the limit is one of each.
     pub fullest: Option<String>,
     /// Places that are taken, of the fullest one.
     pub used: u64,
-    /// Places that there are.
+    /// Places that there are, for that one.
     pub limit: u64,
     /// Commands that it turned away since the host started.
     pub refused: u64,
