@@ -28,7 +28,7 @@ use crate::outgoing::Outgoing;
 use crate::registry::comparison::Trials;
 use crate::registry::{Breaker, Registry, StartError};
 use crate::schema::Schemas;
-use crate::settings::Settings;
+use crate::settings::{Limits, Settings};
 use crate::token::Tokens;
 
 /// What the engine needs of the outside.
@@ -207,6 +207,12 @@ impl Engine {
     /// The gates.
     pub fn gates(&self) -> &Gates {
         &self.gates
+    }
+
+    /// Other limits from now on. Who is in stays in.
+    pub fn set_limits(&self, limits: Limits) {
+        self.gates.set_limits(limits);
+        self.budgets.set_per_second(limits.tenant_fuel_per_second);
     }
 
     /// Whether ledger and bus take what they are given.

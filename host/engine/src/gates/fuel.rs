@@ -6,6 +6,7 @@
 //! commands wait until that is paid. The budget is this host's own and begins full at each start.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ const TENANTS_KEPT: usize = 10_000;
 
 /// The budgets of one host.
 pub(crate) struct Budgets {
-    per_second: i64,
+    per_second: AtomicI64,
     of: Mutex<HashMap<TenantId, Budget>>,
 }
 
@@ -35,15 +36,24 @@ struct Budget {
 impl Budgets {
     /// Budgets that refill with so much fuel a second.
     pub(crate) fn new(per_second: u64) -> Self {
-        let most = i64::MAX / (2 * SECONDS_KEPT);
         Self {
-            per_second: i64::try_from(per_second).unwrap_or(most).min(most),
+            per_second: AtomicI64::new(bounded(per_second)),
             of: Mutex::default(),
         }
     }
 
+    /// Refills with so much a second from now on. What is left and what is owed stay, up to what is kept of either.
+    pub(crate) fn set_per_second(&self, per_second: u64) {
+        self.per_second
+            .store(bounded(per_second), Ordering::Relaxed);
+    }
+
+    fn per_second(&self) -> i64 {
+        self.per_second.load(Ordering::Relaxed)
+    }
+
     fn full(&self) -> i64 {
-        self.per_second * SECONDS_KEPT
+        self.per_second() * SECONDS_KEPT
     }
 
     /// Lets a new command in while its tenant is not in debt.
@@ -59,7 +69,7 @@ impl Budgets {
             return Ok(());
         }
         let missing = u64::try_from(1 - left).unwrap_or(u64::MAX);
-        let per_second = u64::try_from(self.per_second).unwrap_or(0).max(1);
+        let per_second = u64::try_from(self.per_second()).unwrap_or(0).max(1);
         Err(Refusal::TenantFuelLimit {
             tenant: tenant.to_string(),
             limit: per_second,
@@ -88,11 +98,12 @@ impl Budgets {
         let ms = i64::try_from(ms)
             .unwrap_or(i64::MAX)
             .min(2 * SECONDS_KEPT * 1_000);
-        // Below a few ten thousand years of fuel, see `new`.
-        let more = i128::from(self.per_second) * i128::from(ms) / 1_000;
+        // Below a few ten thousand years of fuel, see `bounded`.
+        let more = i128::from(self.per_second()) * i128::from(ms) / 1_000;
         let more = i64::try_from(more).unwrap_or(i64::MAX);
+        let full = self.full();
         Budget {
-            left: budget.left.saturating_add(more).min(self.full()),
+            left: budget.left.max(-full).saturating_add(more).min(full),
             at: budget.at.max(now),
         }
     }
@@ -100,6 +111,12 @@ impl Budgets {
     fn lock(&self) -> MutexGuard<'_, HashMap<TenantId, Budget>> {
         self.of.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// So much that no sum of what is kept overflows.
+fn bounded(per_second: u64) -> i64 {
+    let most = i64::MAX / (2 * SECONDS_KEPT);
+    i64::try_from(per_second).unwrap_or(most).min(most)
 }
 
 #[cfg(test)]

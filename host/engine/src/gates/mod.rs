@@ -122,7 +122,7 @@ impl Gates {
     }
 
     /// Other limits from now on. Who is in stays in.
-    pub fn set_limits(&self, limits: Limits) {
+    pub(crate) fn set_limits(&self, limits: Limits) {
         *self.limits.lock().unwrap_or_else(PoisonError::into_inner) = limits;
     }
 

@@ -118,6 +118,21 @@ async fn w3_a_tenant_whose_plugins_worked_too_much_waits_and_nobody_else_does() 
     audit_with_gates(&stage).await;
 }
 
+#[tokio::test]
+async fn the_fuel_of_tenants_changes_with_the_other_limits_while_the_host_runs() {
+    let stage = Stage::with_limits(limits(|it| it.tenant_fuel_per_second = 100)).await;
+    stage.accepted("acme", "OCR", "doc-1").await;
+    let more = command("acme", "OCR", "doc-2");
+    assert_eq!(
+        stage.refusal(more.clone()).await.code(),
+        "TENANT_FUEL_LIMIT"
+    );
+    let greater = limits(|it| it.tenant_fuel_per_second = 1_000_000);
+    stage.engine.set_limits(greater);
+    stage.later(10);
+    stage.submit(&more).await.expect("the debt is paid sooner");
+}
+
 /// A stage on which one job fills the tenant's limit.
 async fn full() -> (Stage, lucius_domain::id::JobId) {
     let stage = Stage::with_limits(limits(|it| it.tenant_inflight = 1)).await;

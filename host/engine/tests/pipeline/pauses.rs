@@ -215,13 +215,13 @@ async fn limits_change_while_the_host_runs_and_who_is_in_stays_in() {
         tenant_inflight: 1,
         ..Limits::default()
     };
-    stage.engine.gates().set_limits(limits);
+    stage.engine.set_limits(limits);
     let refusal = stage.refusal(command("acme", "OCR", "doc-3")).await;
     assert_eq!(refusal.code(), "TENANT_LIMIT");
     let standing = &stage.engine.gates().standings(&|_| None)[0];
     assert_eq!((standing.used, standing.limit, standing.refused), (2, 1, 1));
     assert_eq!(standing.fullest.as_deref(), Some("acme"));
-    stage.engine.gates().set_limits(Limits::default());
+    stage.engine.set_limits(Limits::default());
     stage.accepted("acme", "OCR", "doc-3").await;
     audit_with_gates(&stage).await;
 }

@@ -194,7 +194,7 @@ async fn follow_limits(flags: HostFlags, engine: Arc<Engine>, mut hangups: Signa
         });
         match limits {
             Ok(limits) => {
-                engine.gates().set_limits(limits);
+                engine.set_limits(limits);
                 tracing::info!(?limits, "the limits are those of the settings now");
             }
             Err(Failure::Failed(error) | Failure::Usage(error)) => {
