@@ -96,7 +96,10 @@ async fn next(listener: &TcpListener, places: &Places) -> (TcpStream, OwnedSemap
     let mut wait = FIRST_WAIT;
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => return (stream, place, kind),
+            Ok((stream, _)) => {
+                let (place, kind) = places.best_now(place, kind);
+                return (stream, place, kind);
+            }
             Err(error) if is_the_clients(&error) => {
                 tracing::debug!(%error, "a client was gone before it was accepted");
             }
@@ -174,6 +177,18 @@ impl Places {
             biased;
             place = self.for_all.place() => (place, Kind::All),
             place = self.for_workers.place() => (place, Kind::Workers),
+        }
+    }
+
+    /// A place for anybody instead of one for workers, if one has become free since that was taken: the next client
+    /// may have come long after.
+    fn best_now(&self, place: OwnedSemaphorePermit, kind: Kind) -> (OwnedSemaphorePermit, Kind) {
+        match kind {
+            Kind::All => (place, kind),
+            Kind::Workers => match Arc::clone(&self.for_all.free).try_acquire_owned() {
+                Ok(better) => (better, Kind::All),
+                Err(_) => (place, kind),
+            },
         }
     }
 

@@ -92,3 +92,23 @@ async fn f42_connections_beyond_those_of_clients_serve_workers_and_nobody_else()
     let _served = served.stop.send(());
     served.task.await.expect("it ends");
 }
+
+#[tokio::test]
+async fn a_client_that_comes_after_a_place_for_clients_became_free_gets_it() {
+    let served = served(Settings {
+        connections: 1,
+        worker_connections: 1,
+        ..Settings::default()
+    })
+    .await;
+    let ask = "GET /v1/jobs HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    for _ in 0..3 {
+        // While this one has the place for clients, the host takes that for workers in hand, for whoever comes next.
+        let mut stream = connect(&served).await;
+        write(&mut stream, ask).await;
+        let answer = read_all(stream).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+    let _served = served.stop.send(());
+    served.task.await.expect("it ends");
+}
