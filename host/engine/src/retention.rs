@@ -58,26 +58,31 @@ pub(crate) async fn run(engine: &Arc<Engine>) {
         match engine.retention_tick().await {
             Ok(0) => {}
             Ok(deleted) => tracing::info!(deleted, "jobs that ended long ago were deleted"),
-            Err(error) => tracing::warn!(%error, "nothing was deleted; it is tried again"),
+            Err(error) => tracing::warn!(%error, "no job was deleted; it is tried again"),
         }
     }
 }
 
 impl Engine {
-    /// Deletes some of what may go. Returns how many jobs went.
+    /// Deletes some of what may go. Returns how many jobs went; what does not go besides them is logged.
     ///
     /// # Errors
     /// The ledger did not answer; the next tick goes on.
     pub async fn retention_tick(&self) -> Result<usize, ledger::Error> {
         let (retention, now) = (self.settings.retention, self.ports.clock.now());
         let batch = retention.batch(self.settings.sweep_interval);
-        if let Some(horizon) = horizon(retention.keep_audit, now) {
-            self.audit().forget(horizon, batch).await?;
+        // None of them keeps another from going.
+        if let Some(horizon) = horizon(retention.keep_audit, now)
+            && let Err(error) = self.audit().forget(horizon, batch).await
+        {
+            tracing::warn!(%error, "the audit trail was not shortened; it is tried again");
         }
         let Some(horizon) = horizon(retention.keep, now) else {
             return Ok(0);
         };
-        self.forget_redrives(horizon).await?;
+        if let Err(error) = self.forget_redrives(horizon).await {
+            tracing::warn!(%error, "redrives that ended long ago were not deleted; it is tried again");
+        }
         self.ports.upkeep.purge(horizon, batch).await
     }
 

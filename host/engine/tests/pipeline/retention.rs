@@ -1,15 +1,19 @@
 //! Deleting what ended long ago, at a pace.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use lucius_domain::id::JobId;
-use lucius_engine::Settings;
 use lucius_engine::audit::Entry;
-use lucius_engine::redrive::{Order, PluginChoice, Selection, Target};
+use lucius_engine::redrive::{Order, PluginChoice, Redrive, Selection, Target};
 use lucius_engine::retention::Retention;
-use lucius_ports::ledger::Ledger as _;
+use lucius_engine::{Ports, Settings};
+use lucius_memory::records::MemoryRecords;
+use lucius_ports::ledger::{self, Ledger as _};
+use lucius_ports::records::{Document as _, Key, Kind, Record, Records, Removed, Written};
 
-use crate::stage::{Stage, command, settings};
+use crate::stage::{Stage, World, command, settings};
 
 async fn tick(stage: &Stage) -> usize {
     stage
@@ -144,4 +148,55 @@ async fn the_audit_trail_is_kept_for_its_time_and_goes_at_a_pace() {
     stage.later(1);
     tick(&stage).await;
     assert_eq!(left().await, 0);
+}
+
+/// Records that can be read one by one and not listed.
+struct Unlisted(Arc<MemoryRecords>);
+
+#[async_trait]
+impl Records for Unlisted {
+    async fn get(&self, kind: Kind, key: &Key) -> Result<Option<Record>, ledger::Error> {
+        self.0.get(kind, key).await
+    }
+
+    async fn put(
+        &self,
+        kind: Kind,
+        key: &Key,
+        body: String,
+        expected: Option<u64>,
+    ) -> Result<Written, ledger::Error> {
+        self.0.put(kind, key, body, expected).await
+    }
+
+    async fn remove(&self, kind: Kind, key: &Key, expected: u64) -> Result<Removed, ledger::Error> {
+        self.0.remove(kind, key, expected).await
+    }
+
+    async fn list(
+        &self,
+        kind: Kind,
+        after: Option<&Key>,
+        limit: usize,
+    ) -> Result<Vec<Record>, ledger::Error> {
+        match kind {
+            Entry::KIND | Redrive::KIND => Err(ledger::Error::Unavailable("by plan".to_owned())),
+            _ => self.0.list(kind, after, limit).await,
+        }
+    }
+}
+
+#[tokio::test]
+async fn jobs_go_also_while_the_audit_trail_and_the_redrives_cannot_be_listed() {
+    let world = World::new();
+    let ports = Ports {
+        records: Arc::new(Unlisted(Arc::clone(&world.records))),
+        ..world.ports()
+    };
+    let opened = world.open_on(ports, keeping(Some(Duration::from_secs(60))));
+    let stage = opened.await.expect("the registry is good");
+    let job = stage.accepted("acme", "OCR", "a").await;
+    stage.engine.cancel(job).await.expect("it is under way");
+    stage.later(120_001);
+    assert_eq!(tick(&stage).await, 1);
 }
