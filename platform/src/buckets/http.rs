@@ -91,8 +91,8 @@ mod tests {
     #[tokio::test]
     async fn credentials_do_not_go_out_in_the_clear_unless_that_is_asked_for() {
         let refused = asked(ClientOptions::default()).await;
-        assert!(refused.contains("scheme is not allowed"), "{refused}");
+        assert!(refused.contains("BadScheme"), "{refused}");
         let tried = asked(ClientOptions::default().with_allow_http(true)).await;
-        assert!(!tried.contains("scheme is not allowed"), "{tried}");
+        assert!(!tried.contains("BadScheme"), "{tried}");
     }
 }
