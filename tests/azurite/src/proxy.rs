@@ -61,6 +61,8 @@ struct State {
     next: Mutex<Option<(Fault, u64)>>,
     faults: AtomicU64,
     requests: AtomicU64,
+    /// Operations of transactions.
+    operations: AtomicU64,
 }
 
 impl Proxy {
@@ -80,6 +82,7 @@ impl Proxy {
             next: Mutex::new(None),
             faults: AtomicU64::new(0),
             requests: AtomicU64::new(0),
+            operations: AtomicU64::new(0),
         });
         let task = tokio::spawn(accept(listener, Arc::clone(&state)));
         Self { port, state, task }
@@ -130,6 +133,11 @@ impl Proxy {
     /// How many requests there were.
     pub fn requests(&self) -> u64 {
         self.state.requests.load(Ordering::Relaxed)
+    }
+
+    /// How many entities the transactions of the requests wrote or deleted, those that were refused included.
+    pub fn operations(&self) -> u64 {
+        self.state.operations.load(Ordering::Relaxed)
     }
 
     /// How many requests went wrong.
@@ -229,6 +237,10 @@ impl State {
     async fn forward(&self, request: Request<Incoming>) -> Result<Response<Bytes>, Cut> {
         let (head, body) = request.into_parts();
         let body = body.collect().await.map_err(|_| Cut)?.to_bytes();
+        let part = b"Content-Type: application/http\r\n";
+        let parts = body.windows(part.len()).filter(|it| it == part).count();
+        self.operations
+            .fetch_add(u64::try_from(parts).unwrap_or(0), Ordering::Relaxed);
         let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
         let mut headers = head.headers;
         headers.remove(http::header::HOST);

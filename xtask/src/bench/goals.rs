@@ -21,6 +21,7 @@ struct Goal {
 #[serde(rename_all = "snake_case")]
 enum Limit {
     AtLeast(f64),
+    AtMost(f64),
     Under(f64),
 }
 
@@ -42,6 +43,7 @@ impl Goal {
         let unit = &self.unit;
         let (goal, limit) = match self.limit {
             Limit::AtLeast(limit) => (format!("{} {unit} or more", short(limit)), limit),
+            Limit::AtMost(limit) => (format!("{} {unit} or less", short(limit)), limit),
             Limit::Under(limit) => (format!("under {} {unit}", short(limit)), limit),
         };
         let (measured, distance) = match self.measured(results) {
@@ -49,6 +51,7 @@ impl Goal {
             Some(value) => {
                 let met = match self.limit {
                     Limit::AtLeast(limit) => value >= limit,
+                    Limit::AtMost(limit) => value <= limit,
                     Limit::Under(limit) => value < limit,
                 };
                 let distance = if met {
@@ -99,7 +102,7 @@ mod tests {
     fn a_row_says_how_far_away_a_goal_is() {
         let results = json!({ "cases": { "closed 64": {
             "jobs_per_second": 1200.0, "host": { "cpu_seconds_per_1000_jobs": 0.5 },
-        } }, "plugin_share": 0.5 });
+        } }, "plugin_share": 0.5, "azure": { "table_requests": 25, "bus_requests": 13 } });
         let table = table(&results).expect("the goals are there");
         assert!(
             table.contains("| 2,400 jobs/s or more | 1,200 jobs/s | 0.50 times the goal |"),
@@ -110,6 +113,11 @@ mod tests {
             table.contains("| under 0.15 | 0.50 | 3.33 times the goal |"),
             "{table}"
         );
+        assert!(
+            table.contains("| 25.0 requests or less | 25.0 requests | met |"),
+            "{table}"
+        );
+        assert!(table.contains("| 12.0 requests or less | 13.0 requests | 1.08 times the goal |"));
         assert!(table.contains("| not measured | - |"), "{table}");
     }
 

@@ -3,6 +3,7 @@
 //! Nothing is asserted about time: a number says something only beside the machine it was taken on, so that is
 //! recorded too. What does not depend on the machine, instructions a piece of work, can be checked; see [`counts`].
 
+mod azure;
 mod cases;
 mod counts;
 mod document;
@@ -58,11 +59,13 @@ fn measure() -> Result<()> {
     let machine = machine();
     let cases = cases::run()?;
     let pieces = pieces::run()?;
+    let azure = azure::run()?;
     let results = json!({
         "machine": machine,
         "plugin_share": plugin_share(&cases, &pieces),
         "cases": cases,
         "pieces": pieces,
+        "azure": azure,
         "instructions": counts::take()?,
     });
     let folder = shell::target().join("bench");
