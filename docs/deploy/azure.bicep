@@ -32,6 +32,7 @@ var tables = [
   'ended'
   'registry'
   'records'
+  'attempts'
 ]
 var lanes = range(0, 16)
 

@@ -18,7 +18,7 @@ pub mod embedding;
 pub mod ocr;
 mod process;
 pub mod program;
-mod record;
+pub mod record;
 pub mod refs;
 pub mod service;
 pub mod sis;

@@ -23,6 +23,9 @@ const VARIABLE: &str = "LUCIUS_TESTS_ON";
 /// One request in so many goes wrong.
 const FAIL_ONE_IN: u64 = 40;
 
+/// How long a message is locked where answers get lost, unless a test says how long.
+const SHORT_LOCK_MS: u64 = 8_000;
+
 static CLOUDS: AtomicU32 = AtomicU32::new(1);
 static PROXY: OnceCell<u16> = OnceCell::const_new();
 
@@ -75,7 +78,7 @@ impl Cloud {
             namespace: None,
         };
         if kind.bus {
-            let namespace = namespace(settings).await;
+            let namespace = namespace(kind, settings).await;
             let direct = port_of(namespace.url());
             let port = match kind.fail_one_in {
                 0 => direct,
@@ -139,13 +142,18 @@ async fn tables(fail_one_in: u64) -> Vec<(String, String)> {
 }
 
 /// A process that serves nothing but its bus.
-async fn namespace(settings: &[(String, String)]) -> Host {
+async fn namespace(kind: Kind, settings: &[(String, String)]) -> Host {
     let empty = registry::plain(&[]);
     let about_the_bus = |name: &str| name.starts_with("LUCIUS_BUS_");
+    let mut bare = Setup::serve();
+    if kind.fail_one_in > 0 {
+        // A message whose answer is lost is locked for a worker that does not know; a test waits for it to come back.
+        bare = bare.with("BUS_LOCK_MS", SHORT_LOCK_MS);
+    }
     let setup = settings
         .iter()
         .filter(|(name, _)| about_the_bus(name))
-        .fold(Setup::serve(), |setup, (name, value)| {
+        .fold(bare, |setup, (name, value)| {
             setup.with(name.trim_start_matches("LUCIUS_"), value)
         });
     setup.registry(empty.path()).here().start().await

@@ -347,7 +347,7 @@ impl Beside {
     /// # Panics
     /// It does not become ready.
     pub async fn worker(host: &Host, service: &str, program: &Path) -> Self {
-        let (bus, program) = (format!("{}/bus", host.url()), program.display().to_string());
+        let (bus, program) = (host.bus_url(), program.display().to_string());
         let args = [
             "worker",
             "--service",

@@ -32,7 +32,8 @@ pub struct DeadMessage {
 /// The dead-letter queues of all subscriptions.
 #[async_trait]
 pub trait DeadQueues: Send + Sync {
-    /// Those that hold anything, by lane and then by service.
+    /// Those that hold anything, by lane and then by service. [`Error::Refused`] when the bus does not show them to this
+    /// host, which can take messages out of them all the same.
     async fn dead_queues(&self) -> Result<Vec<DeadQueue>, Error>;
 
     /// Takes the next message out of one of them, for good; nothing when it is empty.

@@ -10,7 +10,6 @@ use lucius_engine::access::keys::Grant;
 use lucius_engine::access::{Scope, Tenants};
 use lucius_engine::fleet::{self, HostId};
 use lucius_engine::registry::SharedSource;
-use lucius_engine::retention::Retention;
 use lucius_engine::{Engine, Ports, Settings};
 use lucius_ports::clock::{Clock as _, Ids as _};
 use lucius_ports::records::Records;
@@ -189,11 +188,7 @@ impl Host {
                 claim: is_shared.then_some(claim),
                 ..fleet::Settings::alone(host_id, address.to_string())
             },
-            retention: Retention {
-                // Jobs in tables are not deleted yet.
-                keep: config.retention.of_engine().keep.filter(|_| !is_shared),
-                ..config.retention.of_engine()
-            },
+            retention: config.retention.of_engine(),
             publish_concurrency: PUBLISH_CONCURRENCY,
             sent_delay: SENT_DELAY,
         };

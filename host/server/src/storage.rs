@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lucius_azure_servicebus::ServiceBus;
-use lucius_azure_tables::{Means, Network, Storage, TableLedger};
+use lucius_azure_tables::{Attempts, Means, Network, Storage, TableLedger};
 use lucius_embedded_bus::EmbeddedBus;
 use lucius_ports::bus::Bus;
 use lucius_ports::clock::Clock;
@@ -21,7 +21,7 @@ use lucius_ports::records::{Document, Key, Kind, Records};
 use lucius_ports::upkeep::Upkeep;
 use lucius_sqlite::SqliteLedger;
 
-use crate::config::{BusBackend, Config, LedgerBackend};
+use crate::config::{BusBackend, Config, LedgerBackend, RecordBackend};
 use crate::host::StartError;
 use crate::system::{self, SystemClock};
 
@@ -62,11 +62,7 @@ impl Ledgers {
                     ..Self::of(ledger)
                 })
             }
-            LedgerBackend::AzureTables => {
-                let settings = table_settings(config);
-                let ledger = TableLedger::open(tables_connection()?, means()?, settings).await?;
-                Ok(Self::of(ledger))
-            }
+            LedgerBackend::AzureTables => Ok(Self::of(table_ledger(config).await?)),
         }
     }
 }
@@ -103,6 +99,15 @@ impl Ledgers {
     }
 }
 
+/// The ledger in the tables that the settings name.
+///
+/// # Errors
+/// The connection string is missing or wrong, a table is not there, or the account does not answer.
+pub async fn table_ledger(config: &Config) -> Result<Arc<TableLedger>, StartError> {
+    let settings = table_settings(config);
+    Ok(TableLedger::open(tables_connection()?, means()?, settings).await?)
+}
+
 /// The records of the tables that the settings name, and the secret that their hosts share.
 ///
 /// # Errors
@@ -111,11 +116,26 @@ pub async fn shared_records(
     config: &Config,
     secret_if_first: [u8; 32],
 ) -> Result<(Arc<dyn Records>, [u8; 32]), StartError> {
-    let settings = table_settings(config);
-    let ledger = TableLedger::open(tables_connection()?, means()?, settings).await?;
-    let ledgers = Ledgers::of(ledger);
+    let ledgers = Ledgers::of(table_ledger(config).await?);
     let secret = ledgers.shared_key(secret_if_first).await?;
     Ok((ledgers.records, secret))
+}
+
+/// The table of what workers have finished, when the settings name it.
+///
+/// # Errors
+/// The connection string is missing or wrong, the table is not there, or it does not answer.
+pub async fn attempts(config: &Config, keep: Duration) -> Result<Option<Attempts>, StartError> {
+    match config.worker.record {
+        RecordBackend::File => Ok(None),
+        RecordBackend::AzureTables => {
+            let settings = table_settings(config);
+            let connection = tables_needed_by("worker.record \"azure-tables\"")?;
+            Ok(Some(
+                Attempts::open(connection, means()?, settings, keep).await?,
+            ))
+        }
+    }
 }
 
 /// A bus, and the embedded one when it is that.
@@ -143,7 +163,7 @@ impl Buses {
                 })
             }
             BusBackend::AzureServicebus => {
-                let bus = ServiceBus::open(&bus_connection()?)?;
+                let bus = ServiceBus::open(&bus_connection()?, Arc::new(SystemClock))?;
                 Ok(Self {
                     bus: Arc::clone(&bus) as _,
                     dead_queues: bus,
@@ -184,7 +204,11 @@ fn means() -> Result<Means, StartError> {
 /// # Errors
 /// The variable is missing, or what is wrong with it.
 pub fn tables_connection() -> Result<lucius_azure_tables::Connection, StartError> {
-    let text = connection(TABLES_CONNECTION, "ledger.backend \"azure-tables\"")?;
+    tables_needed_by("ledger.backend \"azure-tables\"")
+}
+
+fn tables_needed_by(setting: &str) -> Result<lucius_azure_tables::Connection, StartError> {
+    let text = connection(TABLES_CONNECTION, setting)?;
     lucius_azure_tables::Connection::parse(&text)
         .map_err(|error| wrong_connection(TABLES_CONNECTION, &error))
 }

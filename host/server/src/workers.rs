@@ -5,11 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use async_trait::async_trait;
 use lucius_azure_servicebus::sas;
+use lucius_azure_tables::Attempts;
+use lucius_platform::contract::AttemptKey;
 use lucius_platform::embedding::{Ingestion, Models};
 use lucius_platform::service::Service;
 use lucius_platform::sis::Intelligence;
-use lucius_platform::{buckets, bus, ocr, program, refs, worker};
+use lucius_platform::{buckets, bus, ocr, program, record, refs, worker};
 use lucius_ports::clock::Clock as _;
 
 use crate::config::Config;
@@ -149,13 +152,44 @@ fn of_stores() -> Vec<(String, String)> {
 /// callback tokens, is the host's alone.
 const SHARED: [&str; 2] = ["workspace", "output"];
 
+/// The table that workers share for what they have finished, as the platform knows it.
+struct Shared(Attempts);
+
+impl Shared {
+    /// An attempt's name within its job.
+    fn name(attempt: &AttemptKey) -> String {
+        let AttemptKey {
+            job_id: _,
+            step_id,
+            attempt_no,
+            lease_id,
+        } = attempt;
+        format!("{step_id}\n{attempt_no}\n{}", lease_id.expose())
+    }
+}
+
+#[async_trait]
+impl record::Store for Shared {
+    async fn get(&self, attempt: &AttemptKey) -> Result<Option<String>, record::Error> {
+        let found = self.0.get(&attempt.job_id, &Self::name(attempt)).await;
+        found.map_err(|error| record::Error::Store(error.into()))
+    }
+
+    async fn put(&self, attempt: &AttemptKey, text: String) -> Result<(), record::Error> {
+        let name = Self::name(attempt);
+        let put = self.0.put(&attempt.job_id, &name, &text);
+        put.await
+            .map_err(|error| record::Error::Store(error.into()))
+    }
+}
+
 /// What a worker needs to run. `data_dir` is the host's when both are on one machine, since that is where directives
 /// have their workspace. Files may be read below its folders `workspace` and `output` and below `read_roots`, and written
 /// below those two and `write_roots`.
 ///
 /// # Errors
-/// The bus's address is none, or the data directory cannot be used.
-pub fn worker_config(
+/// The bus's address is none, the data directory cannot be used, or the table of finished attempts is not there.
+pub async fn worker_config(
     config: &Config,
     of_bus: BusAccess,
     data_dir: &Path,
@@ -177,6 +211,8 @@ pub fn worker_config(
     for folder in shared.iter().chain([&own]) {
         std::fs::create_dir_all(folder).with_context(unusable)?;
     }
+    let timing = worker::Timing::default();
+    let attempts = storage::attempts(config, timing.remember).await?;
     let with_shared = |roots: &[PathBuf]| [&shared[..], roots].concat();
     Ok(worker::Config {
         bus,
@@ -192,9 +228,10 @@ pub fn worker_config(
             },
         },
         data_dir: own,
+        record: attempts.map(|attempts| Arc::new(Shared(attempts)) as _),
         concurrency: config.worker.concurrency,
         accept_ahead: 32,
-        timing: worker::Timing::default(),
+        timing,
         authorization,
         status: Arc::default(),
     })

@@ -1,19 +1,17 @@
-//! What this worker has finished, on disk.
-//!
-//! The bus delivers at least once. Written before the RESULT is sent, the record turns a second
-//! delivery of a finished attempt into the same RESULT again, byte for byte, and never into the
-//! same work again. Entries are forgotten once no message can still be about them.
+//! The record in a file of this worker's own.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 
+use super::Store;
 use crate::clock;
-use crate::contract::{AttemptKey, AttemptResult};
+use crate::contract::AttemptKey;
 
-/// The record cannot be read or written.
+/// The file cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file is no sound database.
@@ -27,32 +25,29 @@ pub enum Error {
         detail: String,
     },
     /// The database refused.
-    #[error("the worker's record: {0}")]
+    #[error("{0}")]
     Database(#[from] rusqlite::Error),
-    /// A stored RESULT cannot be read, or a new one written.
-    #[error("the worker's record: {0}")]
-    Body(#[from] serde_json::Error),
     /// The thread that worked on it is gone.
-    #[error("the worker's record: {0}")]
+    #[error("{0}")]
     Thread(#[from] tokio::task::JoinError),
 }
 
-/// The durable record of finished attempts.
+/// Finished attempts in a file.
 #[derive(Debug, Clone)]
-pub(crate) struct Record {
+pub(crate) struct File {
     connection: Arc<Mutex<Connection>>,
     keep: Duration,
 }
 
-impl Record {
-    /// Opens or makes the record in `file`, keeping each entry for `keep`.
-    pub(crate) fn open(file: &Path, keep: Duration) -> Result<Self, Error> {
-        let connection = sound(file).map_err(|error| {
+impl File {
+    /// Opens or makes it at `path`, keeping each entry for `keep`.
+    pub(crate) fn open(path: &Path, keep: Duration) -> Result<Self, Error> {
+        let connection = sound(path).map_err(|error| {
             let damage = [ErrorCode::NotADatabase, ErrorCode::DatabaseCorrupt].map(Some);
             if let Error::Database(said) = &error
                 && damage.contains(&said.sqlite_error_code())
             {
-                let (path, detail) = (file.to_owned(), said.to_string());
+                let (path, detail) = (path.to_owned(), said.to_string());
                 return Error::Damaged { path, detail };
             }
             error
@@ -61,55 +56,6 @@ impl Record {
             connection: Arc::new(Mutex::new(connection)),
             keep,
         })
-    }
-
-    /// The RESULT of this very attempt, if it is finished.
-    pub(crate) async fn find(&self, attempt: &AttemptKey) -> Result<Option<AttemptResult>, Error> {
-        let attempt = attempt.clone();
-        self.with(move |connection| {
-            let stored: Option<String> = connection
-                .prepare_cached(
-                    "SELECT result FROM finished
-                     WHERE job_id = ?1 AND step_id = ?2 AND attempt_no = ?3 AND lease_id = ?4",
-                )?
-                .query_row(
-                    params![
-                        attempt.job_id,
-                        attempt.step_id,
-                        attempt.attempt_no,
-                        attempt.lease_id.expose().to_string()
-                    ],
-                    |row| row.get(0),
-                )
-                .optional()?;
-            Ok(stored.map(|body| serde_json::from_str(&body)).transpose()?)
-        })
-        .await
-    }
-
-    /// Remembers how an attempt ended, in place of what was remembered before.
-    pub(crate) async fn remember(&self, result: &AttemptResult) -> Result<(), Error> {
-        let body = serde_json::to_string(result)?;
-        let attempt = result.envelope.attempt.clone();
-        let now = clock::unix_seconds();
-        let oldest = now.saturating_sub_unsigned(self.keep.as_secs());
-        self.with(move |connection| {
-            let both = connection.transaction()?;
-            both.prepare_cached("INSERT OR REPLACE INTO finished VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
-                .execute(params![
-                    attempt.job_id,
-                    attempt.step_id,
-                    attempt.attempt_no,
-                    attempt.lease_id.expose().to_string(),
-                    body,
-                    now
-                ])?;
-            both.prepare_cached("DELETE FROM finished WHERE finished_at < ?1")?
-                .execute([oldest])?;
-            both.commit()?;
-            Ok(())
-        })
-        .await
     }
 
     async fn with<T: Send + 'static>(
@@ -122,6 +68,50 @@ impl Record {
             work(&mut connection.lock().unwrap_or_else(PoisonError::into_inner))
         })
         .await?
+    }
+}
+
+#[async_trait]
+impl Store for File {
+    async fn get(&self, attempt: &AttemptKey) -> Result<Option<String>, super::Error> {
+        let attempt = attempt.clone();
+        let found = self.with(move |connection| {
+            let mut find = connection.prepare_cached(
+                "SELECT result FROM finished
+                 WHERE job_id = ?1 AND step_id = ?2 AND attempt_no = ?3 AND lease_id = ?4",
+            )?;
+            let key = params![
+                attempt.job_id,
+                attempt.step_id,
+                attempt.attempt_no,
+                attempt.lease_id.expose().to_string()
+            ];
+            Ok(find.query_row(key, |row| row.get(0)).optional()?)
+        });
+        Ok(found.await?)
+    }
+
+    async fn put(&self, attempt: &AttemptKey, text: String) -> Result<(), super::Error> {
+        let attempt = attempt.clone();
+        let now = clock::unix_seconds();
+        let oldest = now.saturating_sub_unsigned(self.keep.as_secs());
+        let done = self.with(move |connection| {
+            let both = connection.transaction()?;
+            both.prepare_cached("INSERT OR REPLACE INTO finished VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
+                .execute(params![
+                    attempt.job_id,
+                    attempt.step_id,
+                    attempt.attempt_no,
+                    attempt.lease_id.expose().to_string(),
+                    text,
+                    now
+                ])?;
+            both.prepare_cached("DELETE FROM finished WHERE finished_at < ?1")?
+                .execute([oldest])?;
+            both.commit()?;
+            Ok(())
+        });
+        Ok(done.await?)
     }
 }
 
@@ -152,7 +142,8 @@ mod tests {
     use uuid::uuid;
 
     use super::*;
-    use crate::contract::{Ending, Envelope, Secret};
+    use crate::contract::{AttemptResult, Ending, Envelope, Secret};
+    use crate::record::Record;
 
     fn result(attempt_no: u32) -> AttemptResult {
         let attempt = AttemptKey {
@@ -177,18 +168,22 @@ mod tests {
         }
     }
 
+    fn open(file: &Path, keep: Duration) -> Result<Record, Error> {
+        Ok(Record::new(Arc::new(File::open(file, keep)?)))
+    }
+
     #[tokio::test]
     async fn a_finished_attempt_is_found_again_after_reopening_and_no_other_is() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("record.db");
         let week = Duration::from_secs(7 * 86_400);
-        Record::open(&file, week)
+        open(&file, week)
             .unwrap()
             .remember(&result(1))
             .await
             .unwrap();
 
-        let reopened = Record::open(&file, week).unwrap();
+        let reopened = open(&file, week).unwrap();
         let mut key = result(1).envelope.attempt;
         let found = reopened.find(&key).await.unwrap().unwrap();
         assert_eq!(
@@ -213,7 +208,7 @@ mod tests {
             dir.path().join("record.db"),
             Duration::from_secs(7 * 86_400),
         );
-        let record = Record::open(&file, week).unwrap();
+        let record = open(&file, week).unwrap();
         for attempt in 1..=200 {
             record.remember(&result(attempt)).await.unwrap();
         }
@@ -224,7 +219,7 @@ mod tests {
             let mut bytes = whole.clone();
             bytes[at] ^= 0x40;
             std::fs::write(&file, &bytes).unwrap();
-            let refused = Record::open(&file, week).unwrap_err();
+            let refused = File::open(&file, week).unwrap_err();
             assert!(
                 matches!(refused, Error::Damaged { .. }),
                 "byte {at}: {refused}"
@@ -238,7 +233,7 @@ mod tests {
             assert_eq!(std::fs::read(&file).unwrap(), bytes, "it was changed");
         }
         std::fs::write(&file, &whole).unwrap();
-        let record = Record::open(&file, week).unwrap();
+        let record = open(&file, week).unwrap();
         let key = result(200).envelope.attempt;
         assert!(record.find(&key).await.unwrap().is_some());
     }
@@ -246,10 +241,10 @@ mod tests {
     #[tokio::test]
     async fn an_entry_is_forgotten_when_it_is_older_than_the_setting() {
         let dir = tempfile::tempdir().unwrap();
-        let record = Record::open(&dir.path().join("r.db"), Duration::from_secs(60)).unwrap();
+        let file = File::open(&dir.path().join("r.db"), Duration::from_secs(60)).unwrap();
+        let record = Record::new(Arc::new(file.clone()));
         record.remember(&result(1)).await.unwrap();
-        record
-            .with(|c| Ok(c.execute("UPDATE finished SET finished_at = finished_at - 61", [])?))
+        file.with(|c| Ok(c.execute("UPDATE finished SET finished_at = finished_at - 61", [])?))
             .await
             .unwrap();
         record.remember(&result(2)).await.unwrap();

@@ -31,7 +31,7 @@ pub use status::Status;
 
 use crate::bus::{self, Delivery, Lane};
 use crate::contract::AttemptKey;
-use crate::record::Record;
+use crate::record::{self, Record};
 use crate::refs::Roots;
 use crate::service::Service;
 use crate::{callback, workspace};
@@ -137,6 +137,7 @@ fn open(
     let Config {
         bus,
         data_dir,
+        record,
         refs,
         concurrency,
         accept_ahead,
@@ -150,7 +151,13 @@ fn open(
     })?;
     let roots = Arc::new(Roots::open(&refs)?);
     let name = workspace::segment(service.name());
-    let record = Record::open(&data_dir.join(format!("worker-{name}.db")), timing.remember)?;
+    let record = match record {
+        Some(shared) => shared,
+        None => {
+            let file = data_dir.join(format!("worker-{name}.db"));
+            Arc::new(record::sqlite::File::open(&file, timing.remember)?) as _
+        }
+    };
 
     let http = http_client(&bus)?;
     let concurrency = concurrency.get();
@@ -167,7 +174,7 @@ fn open(
         ),
         callbacks: callback::Client::new(http, timing.call_timeout),
         service,
-        record,
+        record: Record::new(record),
         roots,
         timing,
         working: Arc::new(Semaphore::new(concurrency)),

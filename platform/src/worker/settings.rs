@@ -16,8 +16,10 @@ use crate::{record, refs};
 pub struct Config {
     /// The bus: `http://127.0.0.1:7420/bus`.
     pub bus: Url,
-    /// Where the worker keeps its record of finished attempts. Made when missing.
+    /// The worker's own folder. Made when missing.
     pub data_dir: PathBuf,
+    /// Where finished attempts are remembered; in a file in the folder when absent.
+    pub record: Option<Arc<dyn record::Store>>,
     /// Which files may be read and written.
     pub refs: refs::Settings,
     /// How many attempts are worked on at once.
@@ -94,7 +96,7 @@ pub enum Error {
     },
     /// The record of finished attempts cannot be opened.
     #[error("{0}; repair or remove the worker-*.db file in the data directory")]
-    Record(#[from] record::Error),
+    Record(#[from] record::sqlite::Error),
     /// A root cannot be used.
     #[error(transparent)]
     Root(#[from] refs::RootError),

@@ -88,6 +88,7 @@ impl Rig {
         Config {
             bus: self.host.bus(),
             data_dir: self.root.join("data"),
+            record: None,
             refs: refs::Settings {
                 read_roots: vec![self.root.join("in")],
                 write_roots: vec![self.root.join("workspace"), self.root.join("out")],

@@ -6,38 +6,23 @@
 )]
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use lucius_azure_servicebus::{Connection, ServiceBus};
 use lucius_domain::id::ServiceName;
 use lucius_domain::routing::Lane;
-use lucius_domain::time::Timestamp;
 use lucius_embedded_bus::{EmbeddedBus, Settings};
 use lucius_ports::bus::{Bus, Error, Subscription};
-use lucius_ports::clock::Clock;
+use lucius_ports::conformance;
 use lucius_ports::conformance::bus::Fixture;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
-#[derive(Debug)]
-struct Wall;
-
-#[async_trait]
-impl Clock for Wall {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "locks of a served bus end by the wall clock"
-    )]
-    fn now(&self) -> Timestamp {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-        Timestamp(i64::try_from(since.as_millis()).unwrap())
-    }
-
-    async fn sleep(&self, duration: Duration) {
-        tokio::time::sleep(duration).await;
-    }
+mod support {
+    pub(crate) mod wall;
 }
+
+use support::wall::Wall;
 
 /// The embedded bus, served, and Microsoft's crate before it.
 struct Served {
@@ -75,7 +60,7 @@ async fn served() -> Served {
 
 fn open(endpoint: &str) -> Arc<ServiceBus> {
     let text = format!("Endpoint={endpoint};SharedAccessKeyName=n;SharedAccessKey=c2VjcmV0");
-    ServiceBus::open(&Connection::parse(&text).unwrap()).unwrap()
+    ServiceBus::open(&Connection::parse(&text).unwrap(), Arc::new(Wall)).unwrap()
 }
 
 #[async_trait]
@@ -97,6 +82,13 @@ mod on_the_embedded_bus {
     use super::served;
 
     lucius_ports::bus_conformance!(served());
+}
+
+#[tokio::test]
+async fn what_died_is_shown_and_taken_once() {
+    let fixture = served().await;
+    let dead = Arc::clone(&fixture.bus);
+    conformance::bus::what_died_is_shown_and_taken_once(&fixture, &*dead).await;
 }
 
 #[tokio::test]

@@ -2,13 +2,22 @@
 
 use std::collections::BTreeSet;
 
+use lucius_tests::azure::Kind;
 use lucius_tests::host::Setup;
 use lucius_tests::orders::{order, with};
 use lucius_tests::shared::host_for;
 use serde_json::{Value, json};
 
+/// How many come at once. Azurite has one processor, and answers a thousand so late that they are told to come again.
+fn crowd() -> usize {
+    match Kind::asked() {
+        None => 1_000,
+        Some(_) => 200,
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn i5_of_a_thousand_equal_commands_at_once_one_job_comes() {
+async fn i5_of_many_equal_commands_at_once_one_job_comes() {
     let mut host = host_for(1).await;
     let tenant = host.tenant("crowd");
     let client = host.client();
@@ -20,7 +29,7 @@ async fn i5_of_a_thousand_equal_commands_at_once_one_job_comes() {
     .enumerate()
     {
         let mut calls = tokio::task::JoinSet::new();
-        for _ in 0..1_000 {
+        for _ in 0..crowd() {
             let (client, order) = (client.clone(), order.clone());
             calls.spawn(async move { client.post("/v1/commands", &order).await });
         }

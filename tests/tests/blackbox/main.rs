@@ -4,6 +4,7 @@
 //! test has a host of its own on a free port, and stops it.
 
 mod azure;
+mod azure_tools;
 mod bad_input;
 mod callbacks;
 mod cancelling;
@@ -20,5 +21,6 @@ mod retries;
 mod routes;
 mod routing;
 mod secrets;
+mod shared_record;
 mod start;
 mod traces;

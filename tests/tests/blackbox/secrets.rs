@@ -63,7 +63,9 @@ fn bus() -> String {
 
 /// A host that asks for keys, and says all it can.
 async fn guarded(format: &str) -> Host {
+    // Here, since the connection strings are made up: what they hold is looked for.
     let setup = Setup::quick()
+        .here()
         .with("AUTH_MODE", "api-key")
         .with("LOG_FORMAT", format)
         .with("LOG_FILTER", "debug")

@@ -15,12 +15,14 @@
 mod connection;
 mod dead_queues;
 mod endpoint;
+mod manage;
 mod message;
 pub mod sas;
 mod subscription;
 pub mod topology;
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -30,8 +32,10 @@ use azure_messaging_servicebus::service_bus::TopicClient;
 use lucius_domain::id::ServiceName;
 use lucius_domain::routing::Lane;
 use lucius_ports::bus::{Bus, Error, Message};
+use lucius_ports::clock::Clock;
 
 use crate::endpoint::Endpoint;
+use crate::manage::Manager;
 
 pub use connection::{Connection, ConnectionError};
 pub use subscription::LaneSubscription;
@@ -43,22 +47,32 @@ pub const PUBLISH_TIMEOUT: Duration = Duration::from_secs(20);
 const STANDARD_MESSAGE_BYTES: usize = 256 << 10;
 
 /// A namespace, or what speaks like one.
-#[derive(Debug)]
 pub struct ServiceBus {
     topics: HashMap<Lane, TopicClient>,
     http: Arc<Endpoint>,
+    manager: Manager,
+    clock: Arc<dyn Clock>,
     /// Why the last publish was refused for good reasons that only an operator can put right.
     misconfigured: Mutex<Option<String>>,
 }
 
+impl fmt::Debug for ServiceBus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServiceBus")
+            .field("http", &self.http)
+            .finish_non_exhaustive()
+    }
+}
+
 impl ServiceBus {
-    /// A client. Nothing is asked of the namespace yet.
+    /// A client. Nothing is asked of the namespace yet. The clock dates the tokens of management calls.
     ///
     /// # Errors
     /// The HTTP client does not start.
-    pub fn open(connection: &Connection) -> Result<Arc<Self>, Error> {
+    pub fn open(connection: &Connection, clock: Arc<dyn Clock>) -> Result<Arc<Self>, Error> {
         let cannot = |error: &dyn std::fmt::Display| Error::Unavailable(error.to_string());
         let http = Arc::new(Endpoint::new(connection).map_err(|error| cannot(&error))?);
+        let manager = Manager::new(connection.clone()).map_err(|error| cannot(&error))?;
         let mut topics = HashMap::new();
         for lane in Lane::all() {
             let client = TopicClient::new(
@@ -73,6 +87,8 @@ impl ServiceBus {
         Ok(Arc::new(Self {
             topics,
             http,
+            manager,
+            clock,
             misconfigured: Mutex::default(),
         }))
     }

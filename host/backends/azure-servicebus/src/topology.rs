@@ -1,23 +1,21 @@
 //! What a namespace must hold: a topic each lane, and in each topic a subscription each service that gets its
 //! service's messages alone.
 //!
-//! It is looked at and made through the service's own management calls, which are Atom entries over HTTPS. Nothing
-//! that is there is ever changed or removed: what differs is said, for a person to decide.
+//! It is looked at and made through the service's own management calls. Nothing that is there is ever changed or
+//! removed: what differs is said, for a person to decide.
 
 use std::time::Duration;
 
 use lucius_domain::id::ServiceName;
 use lucius_domain::routing::Lane;
 use lucius_domain::time::Timestamp;
-use reqwest::{Method, StatusCode};
 
 use crate::connection::Connection;
-use crate::sas;
+use crate::manage::{Manager, element};
 
-const API_VERSION: &str = "api-version=2021-05";
-const ATOM: &str = "application/atom+xml;type=entry;charset=utf-8";
+pub use crate::manage::ManageError;
+
 const SCHEMA: &str = "http://schemas.microsoft.com/netservices/2010/10/servicebus/connect";
-const ANSWER: Duration = Duration::from_secs(30);
 
 /// How entities are made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,46 +71,10 @@ pub enum Found {
     Different(Vec<String>),
 }
 
-/// Why the namespace does not say, or does not do it.
-#[derive(Debug, thiserror::Error)]
-pub enum ManageError {
-    /// The key has not the right.
-    #[error(
-        "the key \"{key_name}\" may not manage the namespace ({status}): ask its owner for a policy with the right Manage, or to deploy docs/deploy/azure.bicep"
-    )]
-    Denied {
-        /// The policy of the connection string.
-        key_name: String,
-        /// What was answered.
-        status: u16,
-    },
-    /// Nothing answers.
-    #[error(
-        "{endpoint} does not answer ({reason}): correct LUCIUS_SERVICEBUS_CONNECTION, or wait until it is reachable"
-    )]
-    Unreachable {
-        /// Where.
-        endpoint: String,
-        /// What was seen.
-        reason: String,
-    },
-    /// It says no.
-    #[error("{path} is answered {status}: {detail}")]
-    Refused {
-        /// Which entity.
-        path: String,
-        /// What was answered.
-        status: u16,
-        /// The service's words.
-        detail: String,
-    },
-}
-
 /// Looks at a namespace and makes what is missing.
 #[derive(Debug)]
 pub struct Management {
-    client: reqwest::Client,
-    connection: Connection,
+    manager: Manager,
     shape: Shape,
 }
 
@@ -122,13 +84,8 @@ impl Management {
     /// # Errors
     /// The HTTP client does not start.
     pub fn new(connection: Connection, shape: Shape) -> Result<Self, ManageError> {
-        let client = reqwest::Client::builder().timeout(ANSWER).build();
-        let client = client.map_err(|error| unreachable(&connection, error))?;
-        Ok(Self {
-            client,
-            connection,
-            shape,
-        })
+        let manager = Manager::new(connection)?;
+        Ok(Self { manager, shape })
     }
 
     /// How an entity is.
@@ -138,11 +95,8 @@ impl Management {
     pub async fn look(&self, entity: &Entity, now: Timestamp) -> Result<Found, ManageError> {
         let path = entity.path();
         // What is not there is answered with 404, or with a feed that has no entry.
-        let Some(xml) = self
-            .read(&path, now)
-            .await?
-            .filter(|xml| xml.contains("Description"))
-        else {
+        let read = self.manager.read(&path, "", now);
+        let Some(xml) = read.await?.filter(|xml| xml.contains("Description")) else {
             return Ok(Found::Missing);
         };
         let mut different = Vec::new();
@@ -159,7 +113,7 @@ impl Management {
                 let deliveries = self.shape.max_delivery_count.to_string();
                 compare(&xml, "MaxDeliveryCount", &deliveries);
                 compare(&xml, "RequiresSession", "false");
-                let rules = self.read(&format!("{path}/rules"), now).await?;
+                let rules = self.manager.read(&format!("{path}/rules"), "", now).await?;
                 let rules = rules.unwrap_or_default();
                 compare(&rules, "SqlExpression", &escaped(&filter(service)));
             }
@@ -180,14 +134,7 @@ impl Management {
             Entity::Topic(_) => self.topic(),
             Entity::Subscription(_, service) => self.subscription(service),
         };
-        let body = format!(
-            "<entry xmlns=\"http://www.w3.org/2005/Atom\"><content type=\"application/xml\">{content}</content></entry>"
-        );
-        let (status, detail) = self.call(Method::PUT, &path, Some(body), now).await?;
-        match status {
-            StatusCode::OK | StatusCode::CREATED | StatusCode::CONFLICT => Ok(()),
-            status => Err(self.refused(path, status, &detail)),
-        }
+        self.manager.put(&path, &content, now).await
     }
 
     /// The order of the elements is the schema's.
@@ -215,62 +162,6 @@ impl Management {
             self.shape.max_delivery_count,
         )
     }
-
-    async fn read(&self, path: &str, now: Timestamp) -> Result<Option<String>, ManageError> {
-        let (status, body) = self.call(Method::GET, path, None, now).await?;
-        match status {
-            StatusCode::OK => Ok(Some(body)),
-            StatusCode::NOT_FOUND => Ok(None),
-            status => Err(self.refused(path.to_owned(), status, &body)),
-        }
-    }
-
-    async fn call(
-        &self,
-        method: Method,
-        path: &str,
-        body: Option<String>,
-        now: Timestamp,
-    ) -> Result<(StatusCode, String), ManageError> {
-        let url = format!("{}{path}", self.connection.endpoint);
-        let fail = |error| unreachable(&self.connection, error);
-        let token = sas::token(&self.connection, &url, now);
-        let token = token.map_err(|error| ManageError::Unreachable {
-            endpoint: self.connection.endpoint().to_owned(),
-            reason: error.to_string(),
-        })?;
-        let mut request = self
-            .client
-            .request(method, format!("{url}?{API_VERSION}"))
-            .header("Authorization", token);
-        if let Some(body) = body {
-            request = request.header("Content-Type", ATOM).body(body);
-        }
-        let answer = request.send().await.map_err(fail)?;
-        let status = answer.status();
-        Ok((status, answer.text().await.map_err(fail)?))
-    }
-
-    fn refused(&self, path: String, status: StatusCode, body: &str) -> ManageError {
-        match status {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => ManageError::Denied {
-                key_name: self.connection.key_name.clone(),
-                status: status.as_u16(),
-            },
-            status => ManageError::Refused {
-                path,
-                status: status.as_u16(),
-                detail: element(body, "Detail").unwrap_or_default().to_owned(),
-            },
-        }
-    }
-}
-
-fn unreachable(connection: &Connection, error: reqwest::Error) -> ManageError {
-    ManageError::Unreachable {
-        endpoint: connection.endpoint().to_owned(),
-        reason: error.without_url().to_string(),
-    }
 }
 
 /// The condition of a service's subscription, in the service's SQL.
@@ -292,12 +183,6 @@ fn iso(duration: Duration) -> String {
         (minutes, 0) => format!("PT{minutes}M"),
         (minutes, seconds) => format!("PT{minutes}M{seconds}S"),
     }
-}
-
-/// The text of the first element of this name. The service's answers have no prefixes and no nested ones of these.
-fn element<'a>(xml: &'a str, name: &str) -> Option<&'a str> {
-    let (_, rest) = xml.split_once(&format!("<{name}>"))?;
-    rest.split_once(&format!("</{name}>")).map(|(text, _)| text)
 }
 
 #[cfg(test)]

@@ -19,6 +19,10 @@ use lucius_domain::routing::{Lane, Mode};
 use lucius_ports::bus::{Bus, Error, Message};
 use serde_json::json;
 
+mod support {
+    pub(crate) mod clock;
+}
+
 const KEY: &str = "c2VjcmV0LW9mLXRoZS1uYW1lc3BhY2U=";
 
 /// A namespace whose key is rotated away and comes back.
@@ -54,7 +58,11 @@ async fn bus(namespace: &Arc<Namespace>) -> Arc<ServiceBus> {
         .with_state(Arc::clone(namespace));
     tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
     let text = format!("Endpoint=http://{address};SharedAccessKeyName=n;SharedAccessKey={KEY}");
-    ServiceBus::open(&Connection::parse(&text).unwrap()).unwrap()
+    ServiceBus::open(
+        &Connection::parse(&text).unwrap(),
+        support::clock::stopped(),
+    )
+    .unwrap()
 }
 
 fn message(number: u32) -> Message {

@@ -9,6 +9,10 @@ use lucius_domain::id::{AttemptNo, JobId, ServiceName, StepId, TenantId};
 use lucius_domain::routing::{Lane, Mode};
 use lucius_ports::bus::{Bus as _, Error, Message};
 
+mod support {
+    pub(crate) mod clock;
+}
+
 /// A key that nothing may show.
 const SECRET: &str = "c2VjcmV0";
 
@@ -44,7 +48,7 @@ impl Namespace {
         let text =
             format!("Endpoint=http://{address}/;SharedAccessKeyName=n;SharedAccessKey={SECRET}");
         let connection = Connection::parse(&text).expect("it is whole");
-        let bus = ServiceBus::open(&connection).expect("it opens");
+        let bus = ServiceBus::open(&connection, support::clock::stopped()).expect("it opens");
         Self {
             answer,
             bus,

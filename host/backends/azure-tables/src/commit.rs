@@ -13,7 +13,7 @@ use lucius_domain::transition::{Change, OutboxChange, OutboxRow};
 use lucius_ports::ledger::{Committed, Error};
 
 use crate::TableLedger;
-use crate::known::Seen;
+use crate::known::{End, Seen};
 use crate::layout::document::{self, MOST_ROWS};
 use crate::layout::due_row::DueRow;
 use crate::layout::job_row::{self, Head};
@@ -63,7 +63,7 @@ impl TableLedger {
         match self.write(&write).await {
             Ok(Landed::Yes(etag)) => {
                 if let (Some(old), true) = (head.due_row, !due_row.is_kept()) {
-                    self.known.bury(lane, old);
+                    self.known.bury(lane, old, End::of(&change.job));
                 }
                 self.note_written(&change.job, due_row.counts(), etag);
                 Ok(Committed::Done)
@@ -71,7 +71,7 @@ impl TableLedger {
             Ok(Landed::No(_)) => {
                 self.known.forget(id);
                 if let Announced::New(row) = due_row {
-                    self.known.bury(lane, row);
+                    self.known.bury(lane, row, None);
                 }
                 Ok(Committed::Conflict)
             }
@@ -228,6 +228,7 @@ impl TableLedger {
             etag,
             due: job.due(),
             due_row: due_row.cloned(),
+            ended_at: job_row::ended_at(job),
             tenant: job.spec.tenant_id.as_str().to_owned(),
             mode: job.spec.mode.resolved_mode.into(),
             lane: job.spec.lane,
@@ -320,7 +321,7 @@ fn outbox_operations(partition: &str, change: &Change) -> Vec<Operation> {
     operations.into_values().collect()
 }
 
-fn unexpected(failed: &Failed) -> Error {
+pub(crate) fn unexpected(failed: &Failed) -> Error {
     Error::Unavailable(format!(
         "Table Storage refuses what it should take: {} {}",
         failed.status, failed.code

@@ -16,6 +16,7 @@ use lucius_ports::ledger::{Created, Error, Idempotency};
 
 use crate::TableLedger;
 use crate::commit::{Announced, Landed, Write, change_time, follow};
+use crate::known::End;
 use crate::layout::document::{self, MOST_ROWS};
 use crate::layout::due_row::DueRow;
 use crate::layout::{
@@ -38,7 +39,8 @@ struct NewJob {
     job: Arc<Job>,
     idempotency: Idempotency,
     write: Write,
-    due_row: Option<DueRow>,
+    /// Of a job that is over from the start too, though none counts: clearing it away writes down the end.
+    due_row: DueRow,
 }
 
 impl TableLedger {
@@ -50,12 +52,7 @@ impl TableLedger {
         let new = self.new_job(change, idempotency)?;
         // The due row is needed only if the key is free, but then it must be there first; writing it at the same time
         // saves the usual command a round trip.
-        let announced = async {
-            match &new.due_row {
-                Some(row) => self.write_due_row(&new.job, row).await,
-                None => Ok(()),
-            }
-        };
+        let announced = self.write_due_row(&new.job, &new.due_row);
         let (reserved, announced) = futures_util::future::join(self.reserve(&new), announced).await;
         announced?;
         let mut taken = reserved?;
@@ -78,12 +75,14 @@ impl TableLedger {
     }
 
     fn new_job(&self, change: Change, idempotency: Idempotency) -> Result<NewJob, Error> {
-        let announced = self.announce(&change.job, None, change_time(&change));
+        let now = change_time(&change);
+        let announced = self.announce(&change.job, None, now);
         let write_id = self.write_id();
         let job = job_row::encode(&change.job, announced.counts(), &write_id)?;
         let mut operations = vec![Operation::Insert(job)];
         let spec = document::encode("the job's spec", &*change.job.spec, MOST_ROWS)?;
-        let partition = job_partition(change.job.id);
+        let id = change.job.id;
+        let partition = job_partition(id);
         let spec = document::rows(&spec, |part| {
             Entity::new(partition.as_str(), spec_row(part))
         });
@@ -99,8 +98,8 @@ impl TableLedger {
                 write_id,
             },
             due_row: match announced {
-                Announced::New(row) => Some(row),
-                Announced::Kept(_) | Announced::Nothing => None,
+                Announced::New(row) | Announced::Kept(row) => row,
+                Announced::Nothing => DueRow::new(now, id, self.random()),
             },
         })
     }
@@ -223,7 +222,13 @@ impl TableLedger {
     async fn insert(&self, new: &NewJob) -> Result<Created, Error> {
         match self.write(&new.write).await? {
             Landed::Yes(etag) => {
-                self.note_written(&new.job, new.due_row.as_ref(), etag);
+                let end = End::of(&new.job);
+                let counts = end.is_none().then_some(&new.due_row);
+                self.note_written(&new.job, counts, etag);
+                if end.is_some() {
+                    let lane = new.job.spec.lane;
+                    self.known.bury(lane, new.due_row.clone(), end);
+                }
                 Ok(Created::New)
             }
             Landed::No(failed) => {
@@ -239,9 +244,8 @@ impl TableLedger {
 
     /// The job will not be created under this id.
     fn bury(&self, new: &NewJob) {
-        if let Some(row) = &new.due_row {
-            self.known.bury(new.job.spec.lane, row.clone());
-        }
+        let lane = new.job.spec.lane;
+        self.known.bury(lane, new.due_row.clone(), None);
     }
 }
 
@@ -257,5 +261,6 @@ impl NewJob {
         let spec = &self.job.spec;
         Entity::new(tenant_partition(&spec.tenant_id), listed_row(self.job.id))
             .with("request_type", spec.request_type.as_str())
+            .with("key", idempotency_row(&self.idempotency.key))
     }
 }

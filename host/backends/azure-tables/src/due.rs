@@ -1,6 +1,6 @@
 //! What is due, and clearing away what will never be.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use lucius_domain::id::{JobId, Version};
@@ -11,7 +11,7 @@ use lucius_ports::ledger::Error;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::known::{Seen, TRUST_MS};
+use crate::known::{Dead, End, Seen, TRUST_MS};
 use crate::layout::due_row::{self, DueRow};
 use crate::layout::job_row::Head;
 use crate::layout::lane_partition;
@@ -95,7 +95,7 @@ impl TableLedger {
         };
         let Some(head) = self.fresh_head(job).await? else {
             if self.is_orphan(row) && self.keep_out(job).await? {
-                self.known.bury(lane, due_row);
+                self.known.bury(lane, due_row, None);
             }
             return Ok(None);
         };
@@ -107,7 +107,7 @@ impl TableLedger {
             .and_then(|version| u64::try_from(version).ok());
         if announced.is_some_and(|version| Version(version) <= head.version) {
             // The commit that was to name it was made, or lost to another; it can never be made any more.
-            self.known.bury(lane, due_row);
+            self.known.bury(lane, due_row, End::of_head(&head));
         }
         Ok(None)
     }
@@ -129,50 +129,41 @@ impl TableLedger {
         })
     }
 
-    /// Deletes rows that will never count again. What is not deleted now is found again later.
-    async fn clear(&self, lane: Lane) {
+    /// Deletes rows that will never count again, once the ends that some of them stood for are written down. What is
+    /// not deleted now is found again later.
+    pub(crate) async fn clear(&self, lane: Lane) {
         for _ in 0..CLEARINGS {
             let dead = self.known.dead(lane, BATCH_OPERATIONS);
             if dead.is_empty() {
                 return;
             }
             let full = dead.len() == BATCH_OPERATIONS;
-            let unique: BTreeSet<_> = dead.into_iter().collect();
-            if !self.delete(lane, unique).await || !full {
+            if let Err(error) = self.clear_away(lane, dead).await {
+                tracing::debug!(%error, "due rows that count no more are deleted later");
+                return;
+            }
+            if !full {
                 return;
             }
         }
     }
 
-    async fn delete(&self, lane: Lane, mut rows: BTreeSet<DueRow>) -> bool {
-        while !rows.is_empty() {
-            let order: Vec<_> = rows.iter().cloned().collect();
-            let operations: Vec<_> = order
-                .iter()
-                .map(|row| {
-                    let key = Key {
-                        partition: lane_partition(lane),
-                        row: row.as_str().to_owned(),
-                    };
-                    Operation::Delete(key, Expected::There)
-                })
-                .collect();
-            match self.tables.transact(&self.names.due, &operations).await {
-                Ok(Ok(_)) => return true,
-                // Another host was faster with one of them.
-                Ok(Err(failed)) => match failed.operation.and_then(|index| order.get(index)) {
-                    Some(gone) => {
-                        rows.remove(gone);
-                    }
-                    None => return false,
-                },
-                Err(error) => {
-                    tracing::debug!(%error, "due rows that count no more are deleted later");
-                    return false;
-                }
-            }
+    async fn clear_away(&self, lane: Lane, dead: Vec<Dead>) -> Result<(), Error> {
+        let mut rows = BTreeMap::new();
+        for Dead { row, end } in dead {
+            let known: &mut Option<End> = rows.entry(row).or_default();
+            *known = end.or(known.take());
         }
-        true
+        self.note_ends(&rows).await?;
+        let deletions = rows.into_keys().map(|row| {
+            let key = Key {
+                partition: lane_partition(lane),
+                row: row.as_str().to_owned(),
+            };
+            Operation::Delete(key, Expected::There)
+        });
+        let deleted = self.tables.each(&self.names.due, deletions.collect());
+        Ok(deleted.await?)
     }
 }
 

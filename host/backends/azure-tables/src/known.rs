@@ -9,12 +9,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lucius_domain::id::JobId;
-use lucius_domain::job::JobSpec;
+use lucius_domain::job::{Job, JobSpec};
 use lucius_domain::routing::Lane;
 use lucius_domain::time::Timestamp;
 
 use crate::layout::due_row::DueRow;
-use crate::layout::job_row::Head;
+use crate::layout::job_row::{self, Head};
 
 /// For how long a scan takes a job to be as this host saw it last.
 pub(crate) const TRUST_MS: u64 = 10_000;
@@ -41,7 +41,40 @@ struct Inner {
     young: HashMap<JobId, Seen>,
     old: HashMap<JobId, Seen>,
     /// Due rows that will never count again, by lane.
-    dead: HashMap<Lane, Vec<DueRow>>,
+    dead: HashMap<Lane, Vec<Dead>>,
+}
+
+/// A due row that will never count again.
+#[derive(Clone, Debug)]
+pub(crate) struct Dead {
+    pub(crate) row: DueRow,
+    /// Its job's end, when that is why.
+    pub(crate) end: Option<End>,
+}
+
+/// That a job is over.
+#[derive(Clone, Debug)]
+pub(crate) struct End {
+    pub(crate) at: Timestamp,
+    pub(crate) tenant: String,
+}
+
+impl End {
+    /// Of a job, if it is over.
+    pub(crate) fn of(job: &Job) -> Option<Self> {
+        job_row::ended_at(job).map(|at| Self {
+            at,
+            tenant: job.spec.tenant_id.as_str().to_owned(),
+        })
+    }
+
+    /// Of a job as a scan saw it, if it is over.
+    pub(crate) fn of_head(head: &Head) -> Option<Self> {
+        head.ended_at.map(|at| Self {
+            at,
+            tenant: head.tenant.clone(),
+        })
+    }
 }
 
 impl Known {
@@ -87,17 +120,17 @@ impl Known {
         inner.old.remove(&job);
     }
 
-    /// Notes a due row that will never count again.
-    pub(crate) fn bury(&self, lane: Lane, row: DueRow) {
+    /// Notes a due row that will never count again, and the end of its job when that is why.
+    pub(crate) fn bury(&self, lane: Lane, row: DueRow, end: Option<End>) {
         let mut inner = self.inner();
         let dead = inner.dead.entry(lane).or_default();
         if dead.len() < MOST_DEAD {
-            dead.push(row); // one that is not noted is found by its age
+            dead.push(Dead { row, end }); // one that is not noted is found by its age
         }
     }
 
     /// Takes some due rows that will never count again.
-    pub(crate) fn dead(&self, lane: Lane, limit: usize) -> Vec<DueRow> {
+    pub(crate) fn dead(&self, lane: Lane, limit: usize) -> Vec<Dead> {
         let mut inner = self.inner();
         let Some(dead) = inner.dead.get_mut(&lane) else {
             return Vec::new();

@@ -17,6 +17,7 @@
 //! On failure: while the service does not answer, reads and writes are tried again within a budget and then given up
 //! as unavailable; nothing is kept here that the tables do not have.
 
+mod attempts;
 mod commit;
 mod connection;
 mod create;
@@ -25,6 +26,7 @@ mod known;
 mod layout;
 mod list;
 mod load;
+mod past;
 mod port;
 mod records;
 mod registry;
@@ -43,6 +45,7 @@ use crate::layout::Names;
 use crate::layout::document::DocumentError;
 use crate::service::{Query, Tables};
 
+pub use attempts::Attempts;
 pub use connection::{Connection, ConnectionError};
 pub use service::{Error, Means, Network, NoAnswer, Random, Retry, Transport};
 
@@ -131,10 +134,7 @@ impl TableLedger {
         let storage = Storage::new(connection, means, settings)?;
         let missing = storage.missing().await?;
         if let Some(table) = missing.first() {
-            return Err(OpenError::NoTable {
-                table: table.clone(),
-                endpoint: storage.tables.connection().endpoint().to_owned(),
-            });
+            return Err(storage.open_error(Error::NoTable(table.clone())));
         }
         let Storage { tables, names } = storage;
         let known = Known::new(known_jobs);
@@ -207,15 +207,28 @@ impl Storage {
     /// # Errors
     /// The service does not answer, or does not allow it.
     pub async fn missing(&self) -> Result<Vec<String>, OpenError> {
-        let looks = self.names.all().map(|table| async move {
-            match self.tables.page(table, &one(), None).await {
-                Ok(_) => Ok(None),
-                Err(Error::NoTable(_)) => Ok(Some(table.to_owned())),
-                Err(error) => Err(self.open_error(error)),
-            }
-        });
+        let looks = self
+            .names
+            .all()
+            .map(|table| async move { Ok((!self.has(table).await?).then(|| table.to_owned())) });
         let found: Vec<_> = stream::iter(looks).buffered(AT_ONCE).try_collect().await?;
         Ok(found.into_iter().flatten().collect())
+    }
+
+    async fn has(&self, table: &str) -> Result<bool, OpenError> {
+        match self.tables.page(table, &one(), None).await {
+            Ok(_) => Ok(true),
+            Err(Error::NoTable(_)) => Ok(false),
+            Err(error) => Err(self.open_error(error)),
+        }
+    }
+
+    /// Refuses to go on without a table.
+    async fn needs(&self, table: &str) -> Result<(), OpenError> {
+        match self.has(table).await? {
+            true => Ok(()),
+            false => Err(self.open_error(Error::NoTable(table.to_owned()))),
+        }
     }
 
     /// Makes one table; it does no harm when it is there.

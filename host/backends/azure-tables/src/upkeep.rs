@@ -1,5 +1,5 @@
 //! What operators ask beyond single jobs, answered from the lists: it costs the jobs that failed and those that are not
-//! over, each read once.
+//! over, each read once. Deleting is in [`crate::past`].
 
 use std::sync::Arc;
 
@@ -61,10 +61,7 @@ impl Upkeep for TableLedger {
         Ok(states)
     }
 
-    /// Jobs in tables are kept: nothing is deleted, and whoever asks is told so.
-    async fn purge(&self, _: Timestamp, _: usize) -> Result<usize, Error> {
-        Err(Error::Unavailable(
-            "jobs in Azure tables are not deleted by this version: leave retention out".to_owned(),
-        ))
+    async fn purge(&self, ended_before: Timestamp, limit: usize) -> Result<usize, Error> {
+        self.purge_jobs(ended_before, limit).await
     }
 }

@@ -14,7 +14,7 @@ use axum::extract::{NestedPath, Path, Query, Request, State};
 use axum::http::header::{HOST, LOCATION};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
-use axum::routing::{delete, post};
+use axum::routing::{delete, get, post};
 use http_body_util::LengthLimitError;
 use lucius_domain::routing::Lane;
 use lucius_domain::time::Timestamp;
@@ -27,6 +27,7 @@ use crate::rest::problem::Problem;
 use crate::settings::Fault;
 use crate::{EmbeddedBus, Hold};
 
+mod feed;
 mod headers;
 mod problem;
 
@@ -45,6 +46,13 @@ pub(crate) fn router(bus: Arc<EmbeddedBus>) -> Router {
     // `{dead}` is `$DeadLetterQueue` in whatever case, as Service Bus takes it.
     Router::new()
         .route("/{topic}/messages", post(send))
+        .route("/{topic}", get(feed::topic).put(feed::there))
+        .route("/{topic}/subscriptions", get(feed::subscriptions))
+        .route(
+            "/{topic}/subscriptions/{sub}",
+            get(feed::subscription).put(feed::there),
+        )
+        .route("/{topic}/subscriptions/{sub}/rules", get(feed::rules))
         .route("/{topic}/subscriptions/{sub}/messages/head", head())
         .route("/{topic}/subscriptions/{sub}/messages/{id}/{token}", lock())
         .route("/{topic}/subscriptions/{sub}/{dead}/messages/head", head())

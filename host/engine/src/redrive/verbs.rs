@@ -1,5 +1,6 @@
 //! Asking for redrives, looking at them, stopping them.
 
+use lucius_ports::bus;
 use lucius_ports::records::{Records, Versioned, Written};
 use uuid::Uuid;
 
@@ -21,7 +22,17 @@ impl Engine {
     pub async fn count_redrive(&self, target: &Target) -> Result<Matched, Error> {
         let selection = match target {
             Target::Bus { lane, service } => {
-                let queues = self.dead_queues().await?;
+                let queues = match self.dead_queues().await {
+                    Ok(queues) => queues,
+                    // A host that may not look may drain.
+                    Err(bus::Error::Refused(_)) => {
+                        return Ok(Matched {
+                            count: 0,
+                            exact: false,
+                        });
+                    }
+                    Err(error @ bus::Error::Unavailable(_)) => return Err(error.into()),
+                };
                 let of_target = |it: &&_| {
                     let lucius_ports::dead_queues::DeadQueue {
                         lane: its_lane,

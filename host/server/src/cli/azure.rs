@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use lucius_azure_servicebus::topology::{Entity, Found, Management, Shape};
 use lucius_domain::id::ServiceName;
 use lucius_ports::clock::Clock as _;
@@ -16,6 +17,9 @@ use crate::system::SystemClock;
 
 /// For how long a copy of a message is noticed; the service's own default.
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(600);
+
+/// How many entities are looked at at once.
+const AT_ONCE: usize = 8;
 
 #[derive(Args)]
 pub(super) struct Flags {
@@ -97,6 +101,14 @@ async fn tables(config: &Config, apply: bool) -> Result<Vec<Row>, Failure> {
     Ok(rows)
 }
 
+/// What of a namespace is missing or different, each in a line; nothing is changed.
+pub(super) async fn wrong_with_bus(config: &Config) -> Result<Vec<String>, Failure> {
+    let services = services(config, &[])?;
+    let rows = bus(config, &services, false).await?;
+    let wrong = rows.iter().filter(|row| row.found != Found::Right);
+    Ok(wrong.map(Row::line).collect())
+}
+
 async fn bus(config: &Config, services: &[ServiceName], apply: bool) -> Result<Vec<Row>, Failure> {
     let connection = storage::bus_connection().map_err(usage)?;
     let shape = Shape {
@@ -105,10 +117,16 @@ async fn bus(config: &Config, services: &[ServiceName], apply: bool) -> Result<V
         duplicate_window: DUPLICATE_WINDOW,
     };
     let management = Management::new(connection, shape).map_err(anyhow::Error::from)?;
+    let management = &management;
+    let looks = Entity::needed(services)
+        .into_iter()
+        .map(|entity| async move {
+            let found = management.look(&entity, SystemClock.now()).await?;
+            anyhow::Ok((entity, found))
+        });
+    let looked: Vec<_> = stream::iter(looks).buffered(AT_ONCE).try_collect().await?;
     let mut rows = Vec::new();
-    for entity in Entity::needed(services) {
-        let looked = management.look(&entity, SystemClock.now()).await;
-        let found = looked.map_err(anyhow::Error::from)?;
+    for (entity, found) in looked {
         let made = apply && found == Found::Missing;
         if made {
             let created = management.create(&entity, SystemClock.now()).await;
@@ -156,29 +174,41 @@ fn services(config: &Config, besides: &[String]) -> Result<Vec<ServiceName>, Fai
     Ok(names.into_iter().map(ServiceName::new).collect())
 }
 
+impl Row {
+    fn state(&self) -> &'static str {
+        match (&self.found, self.made) {
+            (Found::Right, _) => "there",
+            (Found::Missing, true) => "made",
+            (Found::Missing, false) => "missing",
+            (Found::Different(_), _) => "different",
+        }
+    }
+
+    fn differences(&self) -> &[String] {
+        match &self.found {
+            Found::Different(differences) => differences,
+            Found::Right | Found::Missing => &[],
+        }
+    }
+
+    fn line(&self) -> String {
+        let differences = self.differences().join("; ");
+        let line = format!("{:<11}{}  {differences}", self.state(), self.what);
+        line.trim_end().to_owned()
+    }
+}
+
 fn show(rows: &[Row], json: bool) {
-    let state = |row: &Row| match (&row.found, row.made) {
-        (Found::Right, _) => "there",
-        (Found::Missing, true) => "made",
-        (Found::Missing, false) => "missing",
-        (Found::Different(_), _) => "different",
-    };
-    let details = |row: &Row| match &row.found {
-        Found::Different(details) => details.clone(),
-        Found::Right | Found::Missing => Vec::new(),
-    };
     if json {
-        let rows = rows.iter().map(
-            |row| json!({ "what": row.what, "state": state(row), "differences": details(row) }),
-        );
+        let rows = rows.iter().map(|row| {
+            json!({ "what": row.what, "state": row.state(), "differences": row.differences() })
+        });
         output::json(&json!({ "entities": rows.collect::<Vec<_>>() }));
         return;
     }
-    let count = |wanted| rows.iter().filter(|row| state(row) == wanted).count();
-    for row in rows.iter().filter(|row| state(row) != "there") {
-        let details = details(row).join("; ");
-        let what = format!("{:<11}{}  {details}", state(row), row.what);
-        output::line(what.trim_end());
+    let count = |wanted| rows.iter().filter(|row| row.state() == wanted).count();
+    for row in rows.iter().filter(|row| row.state() != "there") {
+        output::line(row.line());
     }
     output::line(format!(
         "{} there, {} made, {} missing, {} different",

@@ -36,7 +36,8 @@ pub(super) async fn run(flags: Flags, json: bool) -> Result<(), Failure> {
             .map(|name| text(queue, name))
             .to_vec()
     });
-    if groups.is_empty() && queues.is_empty() {
+    let unknown = found["queues_unknown"].as_str();
+    if groups.is_empty() && queues.is_empty() && unknown.is_none() {
         output::line("nothing is dead");
     }
     if !groups.is_empty() {
@@ -49,6 +50,11 @@ pub(super) async fn run(flags: Flags, json: bool) -> Result<(), Failure> {
     if !queues.is_empty() {
         output::table(&["lane", "service", "dead messages"], &queues);
         output::line("drain one: lucius redrives begin --bus --lane LANE --service SERVICE");
+    }
+    if let Some(reason) = unknown {
+        output::line(format!(
+            "the bus's dead-letter queues are not known: {reason}"
+        ));
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 //! It changes nothing, and a host may run meanwhile. Each look is one line: `ok`, `warn` (it works, and should be seen
 //! to) or `FAIL` (it does not work, or will not for long). Exit code 1 when anything fails.
 
+mod azure;
 mod host;
 mod machine;
 
@@ -33,6 +34,10 @@ pub(super) struct Flags {
     #[arg(long)]
     offline: bool,
 }
+
+/// What the lines about the ledger and the bus are called, wherever those are.
+const LEDGER: &str = "ledger";
+const BUS: &str = "bus";
 
 /// What a look came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -53,8 +53,9 @@ pub(super) async fn dev(flags: HostFlags, json: bool) -> Result<(), Failure> {
     for name in workers::SHIPPED {
         let service = workers::service(name, &host.config, &models).map_err(usage)?;
         let data_dir = &host.config.data_dir;
-        let config = workers::worker_config(&host.config, bus_of(&host, key.as_deref())?, data_dir)
-            .map_err(usage)?;
+        let bus = bus_of(&host, key.as_deref())?;
+        let config = workers::worker_config(&host.config, bus, data_dir).await;
+        let config = config.map_err(usage)?;
         running.spawn(lucius_platform::worker::run(
             config,
             service,

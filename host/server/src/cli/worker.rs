@@ -56,7 +56,8 @@ pub(super) async fn run(flags: Flags) -> Result<(), Failure> {
         (None, BusBackend::AzureServicebus) => BusAccess::of_namespace().map_err(usage)?,
     };
     let at = bus.url.clone();
-    let worker = workers::worker_config(&config, bus, &flags.data_dir).map_err(usage)?;
+    let worker = workers::worker_config(&config, bus, &flags.data_dir);
+    let worker = worker.await.map_err(usage)?;
     if let Some(address) = flags.health {
         let status = Arc::clone(&worker.status);
         worker_health::serve(address, status).await.map_err(usage)?;

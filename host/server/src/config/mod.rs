@@ -23,7 +23,7 @@ pub use load::Error;
 pub use plugins::Plugins;
 pub use stores::{Bus, BusBackend, Fleet, Ledger, LedgerBackend};
 pub use timing::{Retention, Timing};
-pub use worker::{Embedding, Sis, Worker};
+pub use worker::{Embedding, RecordBackend, Sis, Worker};
 
 /// Everything that can be set.
 #[derive(Clone, Debug, Serialize, Deserialize)]

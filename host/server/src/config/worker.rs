@@ -11,6 +11,8 @@ use std::num::NonZeroUsize;
 pub struct Worker {
     /// Attempts that one worker works on at once.
     pub concurrency: NonZeroUsize,
+    /// Where workers remember what they have finished.
+    pub record: RecordBackend,
     /// Folders below which `file` references may be read, besides `workspace` and `output` in the data directory.
     pub read_roots: Vec<PathBuf>,
     /// Folders below which results may be written, besides `workspace` and `output` in the data directory.
@@ -36,6 +38,7 @@ impl Default for Worker {
         const TWO: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1);
         Self {
             concurrency: TWO,
+            record: RecordBackend::File,
             read_roots: vec![PathBuf::from(".")],
             write_roots: Vec::new(),
             read_buckets: Vec::new(),
@@ -47,6 +50,17 @@ impl Default for Worker {
             program_ms: 600_000,
         }
     }
+}
+
+/// Where workers remember what they have finished.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RecordBackend {
+    /// A file each in the data directory.
+    #[default]
+    File,
+    /// A table that workers share, named by `LUCIUS_TABLES_CONNECTION` and `ledger.table_prefix`.
+    AzureTables,
 }
 
 /// The embedding service.

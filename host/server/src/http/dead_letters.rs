@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{RawQuery, State};
+use lucius_ports::bus::Error;
 
 use super::problem::Problem;
 use super::views::DeadLettersView;
@@ -32,6 +33,10 @@ pub(super) async fn list(
     let (tenant, limit) = query::dead_letters(query.as_deref())?;
     let engine = &shared.engine;
     let groups = engine.dead_letters(tenant.as_ref(), limit).await?;
-    let queues = engine.dead_queues().await.map_err(Problem::bus)?;
-    Ok(Json(DeadLettersView::new(&groups, &queues)))
+    let queues = match engine.dead_queues().await {
+        Ok(queues) => Ok(queues),
+        Err(Error::Refused(reason)) => Err(reason),
+        Err(error @ Error::Unavailable(_)) => return Err(Problem::bus(error)),
+    };
+    Ok(Json(DeadLettersView::new(&groups, queues)))
 }

@@ -42,6 +42,7 @@ mod with_one_request_in_twelve_going_wrong {
 
     lucius_ports::ledger_conformance!(failing().await);
     lucius_ports::records_conformance!(failing().await);
+    lucius_ports::upkeep_conformance!(failing().await);
 }
 
 #[tokio::test]

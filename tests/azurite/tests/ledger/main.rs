@@ -7,6 +7,8 @@
 
 mod faults;
 mod rig;
+#[path = "../support/wall.rs"]
+mod wall;
 
 use std::sync::Arc;
 
@@ -22,6 +24,7 @@ mod on_azurite {
 
     lucius_ports::ledger_conformance!(ledger().await);
     lucius_ports::records_conformance!(ledger().await);
+    lucius_ports::upkeep_conformance!(ledger().await);
 }
 
 #[tokio::test]

@@ -2,35 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use async_trait::async_trait;
 use lucius_azure_tables::{Connection, Means, Network, Retry, Settings, Storage, TableLedger};
 use lucius_azurite::emulator;
-use lucius_domain::time::Timestamp;
-use lucius_ports::clock::Clock;
+
+use crate::wall::Wall;
 
 static HOMES: AtomicU32 = AtomicU32::new(1);
-
-/// The machine's clock.
-#[derive(Debug)]
-struct Wall;
-
-#[async_trait]
-impl Clock for Wall {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "requests to a real service are dated"
-    )]
-    fn now(&self) -> Timestamp {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-        Timestamp(i64::try_from(since.as_millis()).unwrap())
-    }
-
-    async fn sleep(&self, duration: Duration) {
-        tokio::time::sleep(duration).await;
-    }
-}
 
 #[expect(
     clippy::disallowed_methods,

@@ -17,7 +17,11 @@ use crate::service::{ETag, Entity, Stored};
 pub(crate) const VOID: &str = "VOID";
 
 /// What a scan reads of a JOB row.
-pub(crate) const HEAD: &str = "state,version,tenant,mode,lane,due_kind,due_at,due_row";
+pub(crate) const HEAD: &str = "state,version,tenant,mode,lane,due_kind,due_at,due_row,ended_at";
+
+/// What deleting a job reads of all its rows.
+pub(crate) const ROWS: &str =
+    "PartitionKey,RowKey,state,version,tenant,mode,lane,due_kind,due_at,due_row,ended_at";
 
 /// What is known of a job without its documents.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +31,8 @@ pub(crate) struct Head {
     pub(crate) due: Option<(DueKind, Timestamp)>,
     /// The due row that counts; none when the job is over.
     pub(crate) due_row: Option<DueRow>,
+    /// When it ended, if it is over.
+    pub(crate) ended_at: Option<Timestamp>,
     pub(crate) tenant: String,
     pub(crate) mode: ModeKey,
     pub(crate) lane: Lane,
@@ -76,8 +82,19 @@ pub(crate) fn encode(
     if let Some(due_row) = due_row {
         row = row.with("due_row", due_row.as_str());
     }
+    if let Some(ended_at) = ended_at(job) {
+        row = row.with("ended_at", ended_at.0);
+    }
     let progress = document::encode("the job's progress", progress, 1)?;
     Ok(document::put(row, &progress))
+}
+
+/// When a job ended, if it is over.
+pub(crate) fn ended_at(job: &Job) -> Option<Timestamp> {
+    let progress = &job.progress;
+    progress
+        .completed_at
+        .filter(|_| progress.status.is_terminal())
 }
 
 /// The row that keeps a job from ever being created.
@@ -110,6 +127,7 @@ pub(crate) fn head(row: &Stored) -> Result<Option<Head>, DocumentError> {
             etag: row.etag.clone(),
             due,
             due_row,
+            ended_at: row.number("ended_at").map(Timestamp),
             tenant: row.text("tenant")?.to_owned(),
             mode,
             lane: Lane::new(u8::try_from(row.number("lane")?).ok()?)?,

@@ -6,9 +6,11 @@
 pub(crate) mod document;
 pub(crate) mod due_row;
 pub(crate) mod job_row;
+pub(crate) mod past_row;
 
 use lucius_domain::id::{AttemptNo, Digest, JobId, TenantId};
 use lucius_domain::routing::Lane;
+use lucius_domain::time::Timestamp;
 use uuid::Uuid;
 
 use crate::service::Key;
@@ -22,12 +24,14 @@ pub(crate) struct Names {
     pub(crate) tenants: String,
     /// When jobs need the host, a partition each lane.
     pub(crate) due: String,
-    /// Jobs that failed or were cancelled, in order.
+    /// Jobs that failed or were cancelled, in order; and when each job ended.
     pub(crate) ended: String,
     /// Registry generations.
     pub(crate) registry: String,
     /// Small documents, a partition each kind.
     pub(crate) records: String,
+    /// What workers have finished; nothing of the ledger.
+    pub(crate) attempts: String,
 }
 
 impl Names {
@@ -40,10 +44,11 @@ impl Names {
             ended: name("ended"),
             registry: name("registry"),
             records: name("records"),
+            attempts: name("attempts"),
         }
     }
 
-    pub(crate) fn all(&self) -> [&str; 6] {
+    pub(crate) fn all(&self) -> [&str; 7] {
         let Self {
             jobs,
             tenants,
@@ -51,8 +56,9 @@ impl Names {
             ended,
             registry,
             records,
+            attempts,
         } = self;
-        [jobs, tenants, due, ended, registry, records]
+        [jobs, tenants, due, ended, registry, records, attempts]
     }
 }
 
@@ -143,6 +149,12 @@ pub(crate) fn listed_job(row: &str) -> Option<JobId> {
 /// The partition of a lane.
 pub(crate) fn lane_partition(lane: Lane) -> String {
     format!("lane-{:02}", lane.number())
+}
+
+/// The partition of what happened on a day; days are in their order.
+pub(crate) fn day_partition(at: Timestamp) -> String {
+    const DAY_MS: i64 = 86_400_000;
+    format!("day-{:012}", at.0.max(0) / DAY_MS)
 }
 
 /// A generation, later ones first.

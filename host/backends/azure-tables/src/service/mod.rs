@@ -6,6 +6,7 @@
 
 mod batch;
 mod entity;
+mod repeat;
 mod retry;
 mod sign;
 mod transport;

@@ -6,9 +6,11 @@
     reason = "a test that panics has failed, which is the point"
 )]
 
+mod attempts;
 mod limits;
 mod model;
 mod orphans;
+mod past;
 mod rig;
 
 mod on_a_good_day {
@@ -17,6 +19,7 @@ mod on_a_good_day {
 
     lucius_ports::ledger_conformance!(ledger(GOOD, 1).await);
     lucius_ports::records_conformance!(ledger(GOOD, 1).await);
+    lucius_ports::upkeep_conformance!(ledger(GOOD, 1).await);
 }
 
 mod with_small_and_empty_pages {
@@ -31,6 +34,7 @@ mod with_small_and_empty_pages {
 
     lucius_ports::ledger_conformance!(ledger(PAGES, 2).await);
     lucius_ports::records_conformance!(ledger(PAGES, 2).await);
+    lucius_ports::upkeep_conformance!(ledger(PAGES, 2).await);
 }
 
 mod with_answers_that_get_lost {
@@ -45,4 +49,5 @@ mod with_answers_that_get_lost {
 
     lucius_ports::ledger_conformance!(ledger(FAULTS, 3).await);
     lucius_ports::records_conformance!(ledger(FAULTS, 3).await);
+    lucius_ports::upkeep_conformance!(ledger(FAULTS, 3).await);
 }

@@ -113,7 +113,14 @@ fn dead_letters(found: &Value) -> Finding {
         .sum();
     let queues = found["queues"].as_array().map_or(0, Vec::len);
     if jobs == 0 && queues == 0 {
-        return Finding::ok("dead letters", "none");
+        return match found["queues_unknown"].as_str() {
+            None => Finding::ok("dead letters", "none"),
+            Some(reason) => Finding::warn(
+                "dead letters",
+                "no job failed for good; the dead-letter queues are not known",
+                reason,
+            ),
+        };
     }
     Finding::warn(
         "dead letters",

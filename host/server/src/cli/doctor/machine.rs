@@ -8,8 +8,8 @@ use lucius_registry_dir::RegistryDir;
 use lucius_sqlite::file::FileError;
 use lucius_wasm::Sandbox;
 
-use super::Finding;
-use crate::config::Config;
+use super::{BUS, Finding, LEDGER, azure};
+use crate::config::{BusBackend, Config, LedgerBackend};
 use crate::system::SystemClock;
 use crate::telemetry::levels;
 
@@ -23,12 +23,22 @@ const CLOCK_MARGIN_MS: i64 = 60_000;
 pub(super) async fn look(config: &Config) -> Vec<Finding> {
     let data_dir = &config.data_dir;
     let mut findings = vec![directory(data_dir)];
-    if data_dir.is_dir() {
+    let is_there = data_dir.is_dir();
+    if is_there {
         findings.push(disk(data_dir));
         findings.push(key(data_dir));
-        findings.extend(ledger(data_dir));
-        findings.push(bus(data_dir));
     }
+    match config.ledger.backend {
+        LedgerBackend::Sqlite if is_there => findings.extend(ledger(data_dir)),
+        LedgerBackend::Sqlite => {}
+        LedgerBackend::AzureTables => findings.extend(azure::ledger(config).await),
+    }
+    match config.bus.backend {
+        BusBackend::Embedded if is_there => findings.push(bus(data_dir)),
+        BusBackend::Embedded => {}
+        BusBackend::AzureServicebus => findings.push(azure::bus(config).await),
+    }
+    findings.extend(azure::record(config).await);
     findings.push(registry(config).await);
     findings.extend(tools(config));
     findings
@@ -95,76 +105,77 @@ fn key(data_dir: &Path) -> Finding {
 }
 
 fn ledger(data_dir: &Path) -> Vec<Finding> {
-    const WHAT: &str = "ledger";
     const RESTORE: &str = "restore it from a backup; see the runbook, backup and restore";
     let inspection = match lucius_sqlite::file::inspect(data_dir) {
         Ok(Some(inspection)) => inspection,
         Ok(None) => {
             return vec![Finding::ok(
-                WHAT,
+                LEDGER,
                 "none yet; the host makes it when it starts",
             )];
         }
-        Err(error) => return vec![Finding::fail(WHAT, error.to_string(), RESTORE)],
+        Err(error) => return vec![Finding::fail(LEDGER, error.to_string(), RESTORE)],
     };
     let (layout, known) = (inspection.layout, inspection.known_layout);
     if !inspection.is_ledger {
         let seen = "ledger.db is a database of something else";
         return vec![Finding::fail(
-            WHAT,
+            LEDGER,
             seen,
             "move it away, or use another --data-dir",
         )];
     }
     if let Some(damage) = inspection.damage {
         return vec![Finding::fail(
-            WHAT,
+            LEDGER,
             format!("it is damaged: {damage}"),
             RESTORE,
         )];
     }
     let finding = match layout.cmp(&known) {
-        std::cmp::Ordering::Equal => Finding::ok(WHAT, format!("sound, layout {layout}")),
+        std::cmp::Ordering::Equal => Finding::ok(LEDGER, format!("sound, layout {layout}")),
         std::cmp::Ordering::Less => Finding::warn(
-            WHAT,
+            LEDGER,
             format!("sound, layout {layout}; this version writes {known}"),
             "back it up before this version starts: it brings the layout up to date for good",
         ),
         std::cmp::Ordering::Greater => Finding::fail(
-            WHAT,
+            LEDGER,
             format!("layout {layout} is newer than this version's {known}"),
             "start the version that wrote it, or a later one",
         ),
     };
-    let now = SystemClock.now().0;
-    let ahead = inspection.newest_job_at.map_or(0, |at| at - now);
-    let clock = if ahead > CLOCK_MARGIN_MS {
-        Finding::fail(
-            "clock",
-            format!("the newest job is {} s in the future", ahead / 1_000),
-            "set the clock right (NTP); jobs are due when their time has come by it",
-        )
-    } else {
-        Finding::ok("clock", "no job is in the future")
-    };
+    let clock = no_job_ahead(inspection.newest_job_at, SystemClock.now().0);
     vec![finding, clock]
 }
 
+/// Whether the newest job lies in the future, which a clock that is wrong makes it do.
+pub(super) fn no_job_ahead(newest_job_at: Option<i64>, now: i64) -> Finding {
+    let ahead = newest_job_at.map_or(0, |at| at - now);
+    if ahead <= CLOCK_MARGIN_MS {
+        return Finding::ok("clock", "no job is in the future");
+    }
+    Finding::fail(
+        "clock",
+        format!("the newest job is {} s in the future", ahead / 1_000),
+        "set the clock right (NTP); jobs are due when their time has come by it",
+    )
+}
+
 fn bus(data_dir: &Path) -> Finding {
-    const WHAT: &str = "bus";
     let path = data_dir.join("bus.db");
     if !path.exists() {
-        return Finding::ok(WHAT, "none yet; the host makes it when it starts");
+        return Finding::ok(BUS, "none yet; the host makes it when it starts");
     }
     match lucius_sqlite::file::check(&path) {
-        Ok(None) => Finding::ok(WHAT, "sound"),
-        Err(FileError::Held { .. }) => Finding::ok(WHAT, "a running host has it"),
+        Ok(None) => Finding::ok(BUS, "sound"),
+        Err(FileError::Held { .. }) => Finding::ok(BUS, "a running host has it"),
         Ok(Some(damage)) => Finding::fail(
-            WHAT,
+            BUS,
             format!("it is damaged: {damage}"),
             "move bus.db away: jobs whose directive was in it are sent again after their ACK timeout",
         ),
-        Err(error) => Finding::fail(WHAT, error.to_string(), "see to the file's permissions"),
+        Err(error) => Finding::fail(BUS, error.to_string(), "see to the file's permissions"),
     }
 }
 

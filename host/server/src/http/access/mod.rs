@@ -178,7 +178,10 @@ fn missing_on_the_bus(caller: &Caller, method: &Method, path: &str) -> Option<Sc
     let mut parts = path.trim_start_matches('/').split('/');
     let (_topic, kind, service) = (parts.next(), parts.next(), parts.next());
     let is_send = *method == Method::POST && kind == Some("messages");
-    match (is_send, service) {
+    // What topics and subscriptions are, and what all services have waiting, is for operators.
+    let is_entity = parts.next().is_none();
+    let is_managing = *method == Method::GET || (*method == Method::PUT && is_entity);
+    match (is_send || is_managing, service) {
         (true, _) => Some(Scope::Admin).filter(|scope| !caller.may(*scope)),
         (false, Some(service)) => Some(Scope::Work).filter(|_| !caller.may_work_as(service)),
         (false, None) => Some(Scope::Work).filter(|scope| !caller.may(*scope)),
@@ -287,6 +290,11 @@ mod tests {
                 assert_eq!(missing(&["platform-sis"]), Some(Scope::Work));
             }
         }
+        let feed = "/global-bus-p3/subscriptions";
+        assert_eq!(
+            missing_on_the_bus(&worker(&[]), &Method::GET, feed),
+            Some(Scope::Admin)
+        );
         let send = "/global-bus-p3/messages";
         assert_eq!(
             missing_on_the_bus(&worker(&[]), &Method::POST, send),

@@ -20,6 +20,9 @@ pub struct DeadLettersView {
     pub groups: Vec<DeadGroupView>,
     /// The bus's dead-letter queues that hold anything.
     pub queues: Vec<DeadQueueView>,
+    /// Why the queues are not known, when the bus does not show them to this host; they can be drained all the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queues_unknown: Option<String>,
 }
 
 /// Jobs that failed for good for one reason.
@@ -63,11 +66,16 @@ pub struct DeadQueueView {
 }
 
 impl DeadLettersView {
-    /// The groups and queues.
-    pub fn new(groups: &[Group], queues: &[DeadQueue]) -> Self {
+    /// The groups, and the queues or why they are not known.
+    pub fn new(groups: &[Group], queues: Result<Vec<DeadQueue>, String>) -> Self {
+        let (queues, queues_unknown) = match queues {
+            Ok(queues) => (queues, None),
+            Err(reason) => (Vec::new(), Some(reason)),
+        };
         Self {
             groups: groups.iter().map(Into::into).collect(),
             queues: queues.iter().map(Into::into).collect(),
+            queues_unknown,
         }
     }
 }
