@@ -1,6 +1,7 @@
 //! What keeps a host from starting, and how it says so: exit code 2 and one line that names the cause.
 
 use std::fs;
+use std::path::Path;
 
 use lucius_tests::host::Setup;
 use lucius_tests::orders::order;
@@ -18,7 +19,11 @@ const EMPTY_MODULE: [u8; 8] = [0, b'a', b's', b'm', 1, 0, 0, 0];
 type Breakage = fn(&mut Copied) -> anyhow::Result<()>;
 
 fn serve(folder: &TempDir, more: &[&str]) -> Run {
-    let registry = places::registry().display().to_string();
+    serve_from(&places::registry(), folder, more)
+}
+
+fn serve_from(registry: &Path, folder: &TempDir, more: &[&str]) -> Run {
+    let registry = registry.display().to_string();
     let args = [
         "serve",
         "--listen",
@@ -227,17 +232,7 @@ async fn h10_a_registry_is_refused_by_entry_and_reason() -> anyhow::Result<()> {
         let mut registry = Copied::new()?;
         break_it(&mut registry)?;
         let folder = TempDir::new()?;
-        let path = registry.path().display().to_string();
-        let args = [
-            "serve",
-            "--listen",
-            "127.0.0.1:0",
-            "--data-dir",
-            "data",
-            "--registry",
-            &path,
-        ];
-        let line = refused(Run::new(folder.path(), args).ended().await);
+        let line = refused(serve_from(registry.path(), &folder, &[]).ended().await);
         assert!(
             parts.iter().all(|part| line.contains(part)),
             "{what}: {parts:?} in {line}"

@@ -1,6 +1,6 @@
 //! What an operator stops waits in the outbox, or is refused; what workers have goes on; and nothing is lost by it.
 
-use lucius_domain::id::Generation;
+use lucius_domain::id::{Generation, JobId};
 use lucius_engine::gates::pause::{FRESH_MS, Manner, Pause, Target};
 use lucius_engine::registry::Options;
 use lucius_engine::settings::Limits;
@@ -122,8 +122,8 @@ async fn a_pause_outlives_the_host_and_reaches_another_within_a_second() {
     assert!(stage.bus.accepted().is_empty());
 }
 
-#[tokio::test]
-async fn a_job_that_is_moved_is_held_for_the_plugin_that_decides_about_it_now() {
+/// A job whose plugin's version is paused, while a later version is active.
+async fn held_while_a_new_version_is_there() -> (Stage, JobId) {
     let stage = Stage::new().await;
     let id = stage.accepted("acme", "OCR", "doc-1").await;
     publish_version(&stage.source, "1.1.0", |_| {});
@@ -132,6 +132,12 @@ async fn a_job_that_is_moved_is_held_for_the_plugin_that_decides_about_it_now() 
     stage.pause("plugin:ocr@1.0.0", Manner::Hold).await;
     stage.dispatch().await;
     assert_eq!(stage.bus.accepted().len(), 0);
+    (stage, id)
+}
+
+#[tokio::test]
+async fn a_job_that_is_moved_is_held_for_the_plugin_that_decides_about_it_now() {
+    let (stage, id) = held_while_a_new_version_is_there().await;
     assert_eq!(stage.engine.pauses().held(), 1);
 
     let moved = stage.engine.migrate(id, Generation(2), false).await;
@@ -150,14 +156,7 @@ async fn a_job_that_is_moved_is_held_for_the_plugin_that_decides_about_it_now() 
 
 #[tokio::test]
 async fn jobs_that_are_held_go_on_once_they_are_moved_away_from_what_is_paused() {
-    let stage = Stage::new().await;
-    let id = stage.accepted("acme", "OCR", "doc-1").await;
-    publish_version(&stage.source, "1.1.0", |_| {});
-    let reloaded = stage.engine.reload(Options::default()).await;
-    assert!(reloaded.expect("the ledger answers").is_ok());
-    stage.pause("plugin:ocr@1.0.0", Manner::Hold).await;
-    stage.dispatch().await;
-    assert_eq!(stage.bus.accepted().len(), 0);
+    let (stage, id) = held_while_a_new_version_is_there().await;
     let moved = stage.engine.migrate(id, Generation(2), false).await;
     moved.expect("it decides the same");
     stage.dispatch().await;

@@ -15,6 +15,10 @@ use crate::host::{Host, command, limits};
 /// Longer than any of this takes; only a test that hangs gets here.
 const FOREVER: Duration = Duration::from_secs(60);
 
+/// The head of a command, but for what says how long its body is.
+const COMMAND: &str =
+    "POST /v1/commands HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
+
 pub(crate) struct Served {
     address: SocketAddr,
     pub(crate) stop: oneshot::Sender<()>,
@@ -37,6 +41,14 @@ pub(crate) async fn served(settings: Settings) -> Served {
         task,
         host,
     }
+}
+
+async fn with_small_bodies() -> Served {
+    served(Settings {
+        body_bytes: 1_000,
+        ..Settings::default()
+    })
+    .await
 }
 
 pub(crate) async fn connect(served: &Served) -> TcpStream {
@@ -106,17 +118,11 @@ async fn a_client_that_sends_its_head_too_slowly_is_cut_off() {
 
 #[tokio::test]
 async fn a_chunked_body_over_the_limit_is_answered_and_not_swallowed() {
-    let served = served(Settings {
-        body_bytes: 1_000,
-        ..Settings::default()
-    })
-    .await;
+    let served = with_small_bodies().await;
     let mut stream = connect(&served).await;
-    let head =
-        "POST /v1/commands HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
     write(
         &mut stream,
-        &format!("{head}Transfer-Encoding: chunked\r\n\r\n"),
+        &format!("{COMMAND}Transfer-Encoding: chunked\r\n\r\n"),
     )
     .await;
     for _ in 0..100 {
@@ -127,23 +133,21 @@ async fn a_chunked_body_over_the_limit_is_answered_and_not_swallowed() {
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
     assert_eq!(problem_of(&answer)["code"], "BODY_TOO_LARGE");
     // The body was read to its end, so the connection is good for more.
-    write(&mut stream, &format!("{head}Content-Length: 2\r\n\r\n{{}}")).await;
+    write(
+        &mut stream,
+        &format!("{COMMAND}Content-Length: 2\r\n\r\n{{}}"),
+    )
+    .await;
     assert!(read_answer(&mut stream).await.starts_with("HTTP/1.1 422 "));
 }
 
 #[tokio::test]
 async fn a_client_that_asks_first_is_not_made_to_send_what_is_too_large() {
-    let served = served(Settings {
-        body_bytes: 1_000,
-        ..Settings::default()
-    })
-    .await;
+    let served = with_small_bodies().await;
     let mut stream = connect(&served).await;
-    let head =
-        "POST /v1/commands HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
     write(
         &mut stream,
-        &format!("{head}Content-Length: 999999\r\nExpect: 100-continue\r\n\r\n"),
+        &format!("{COMMAND}Content-Length: 999999\r\nExpect: 100-continue\r\n\r\n"),
     )
     .await;
     let answer = read_answer(&mut stream).await;
@@ -249,10 +253,7 @@ async fn stopping_lets_a_request_under_way_end_and_closes_idle_connections() {
     let length = body.len();
     write(
         &mut busy,
-        &format!(
-            "POST /v1/commands HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
-             Expect: 100-continue\r\nContent-Length: {length}\r\n\r\n"
-        ),
+        &format!("{COMMAND}Expect: 100-continue\r\nContent-Length: {length}\r\n\r\n"),
     )
     .await;
     // The host asks for the body, so the request is under way.
@@ -293,11 +294,9 @@ async fn stopping_does_not_wait_for_ever() {
     })
     .await;
     let mut stuck = connect(&served).await;
-    let head =
-        "POST /v1/commands HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
     write(
         &mut stuck,
-        &format!("{head}Expect: 100-continue\r\nContent-Length: 9\r\n\r\n"),
+        &format!("{COMMAND}Expect: 100-continue\r\nContent-Length: 9\r\n\r\n"),
     )
     .await;
     let mut interim = [0; 25];

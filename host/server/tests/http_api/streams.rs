@@ -28,6 +28,11 @@ async fn open(host: &Host, path: &str, last: Option<&str>) -> axum::http::Respon
         .unwrap()
 }
 
+/// What comes of a job's events from their first.
+async fn live(host: &Host, path: &str) -> BodyDataStream {
+    open(host, path, None).await.into_body().into_data_stream()
+}
+
 /// The events of a stream's text.
 fn read(text: &str) -> Vec<(String, String, Value)> {
     let field = |block: &str, name: &str| {
@@ -170,10 +175,7 @@ async fn a_live_stream_shows_each_event_as_it_happens_and_ends_with_the_job() {
     let host = Host::start().await;
     let id = host.submit(&command()).await;
     let path = format!("/v1/jobs/{id}/events");
-    let mut stream = open(&host, &path, None)
-        .await
-        .into_body()
-        .into_data_stream();
+    let mut stream = live(&host, &path).await;
     let mut text = until(&mut stream, "attempt_created").await;
     let directive = host.directive(&id).await;
     text += &until(&mut stream, "directive_sent").await;
@@ -193,10 +195,7 @@ async fn a_watcher_that_missed_hints_looks_for_itself() {
     let host = Host::start().await;
     let id = host.submit(&command()).await;
     let path = format!("/v1/jobs/{id}/events");
-    let mut stream = open(&host, &path, None)
-        .await
-        .into_body()
-        .into_data_stream();
+    let mut stream = live(&host, &path).await;
     until(&mut stream, "attempt_created").await;
     // More changes than the hints hold, while nobody reads the stream.
     host.directive(&id).await;
@@ -234,21 +233,14 @@ async fn streams_are_bounded_and_make_room_when_they_are_closed() {
 
 #[tokio::test]
 async fn a_quiet_stream_shows_that_it_is_there() {
-    let stream_keep_alive = Duration::from_millis(10);
-    let host = Host::with(
-        limits(),
-        Settings {
-            stream_keep_alive,
-            ..Settings::default()
-        },
-    )
-    .await;
+    let settings = Settings {
+        stream_keep_alive: Duration::from_millis(10),
+        ..Settings::default()
+    };
+    let host = Host::with(limits(), settings).await;
     let id = host.submit(&command()).await;
     let path = format!("/v1/jobs/{id}/events");
-    let mut stream = open(&host, &path, None)
-        .await
-        .into_body()
-        .into_data_stream();
+    let mut stream = live(&host, &path).await;
     until(&mut stream, "attempt_created").await;
     let quiet = tokio::time::timeout(FOREVER, stream.next()).await.unwrap();
     assert_eq!(quiet.unwrap().unwrap(), ":\n\n", "a comment");
@@ -256,21 +248,14 @@ async fn a_quiet_stream_shows_that_it_is_there() {
 
 #[tokio::test]
 async fn a_stream_finds_what_another_host_did() {
-    let stream_poll = Duration::from_millis(10);
-    let host = Host::with(
-        limits(),
-        Settings {
-            stream_poll,
-            ..Settings::default()
-        },
-    )
-    .await;
+    let settings = Settings {
+        stream_poll: Duration::from_millis(10),
+        ..Settings::default()
+    };
+    let host = Host::with(limits(), settings).await;
     let id = host.submit(&command()).await;
     let path = format!("/v1/jobs/{id}/events");
-    let mut stream = open(&host, &path, None)
-        .await
-        .into_body()
-        .into_data_stream();
+    let mut stream = live(&host, &path).await;
     until(&mut stream, "attempt_created").await;
     let (ports, settings) = (host.engine.ports().clone(), host.engine.settings().clone());
     let other = lucius_engine::Engine::open(ports, settings).await.unwrap();
@@ -286,10 +271,7 @@ async fn a_stream_breaks_off_when_the_ledger_is_away_and_does_not_pretend_to_end
     let host = Host::start().await;
     let id = host.submit(&command()).await;
     let path = format!("/v1/jobs/{id}/events");
-    let mut stream = open(&host, &path, None)
-        .await
-        .into_body()
-        .into_data_stream();
+    let mut stream = live(&host, &path).await;
     until(&mut stream, "attempt_created").await;
     host.ledger.set_outage(Some(Fault::Before));
     let next = tokio::time::timeout(FOREVER, stream.next()).await.unwrap();
@@ -307,10 +289,7 @@ async fn streams_end_when_the_host_stops() {
     });
     let serving = tokio::spawn(serving);
     let path = format!("/v1/jobs/{id}/events");
-    let mut stream = open(&host, &path, None)
-        .await
-        .into_body()
-        .into_data_stream();
+    let mut stream = live(&host, &path).await;
     until(&mut stream, "attempt_created").await;
     stop.send(()).unwrap();
     assert_eq!(rest(&mut stream).await, "");
