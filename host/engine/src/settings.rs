@@ -45,6 +45,29 @@ pub struct Settings {
     pub sent_delay: Duration,
 }
 
+impl Settings {
+    /// The defaults, for a host at this address (`host:port`) that has its ledger to itself, with this key for its
+    /// callback tokens. SENT is committed at once.
+    pub fn alone(address: &str, token_key: [u8; 32]) -> Self {
+        Self {
+            timing: Timing::default(),
+            sweep_interval: Duration::from_secs(1),
+            limits: Limits::default(),
+            default_mode: Mode::Default,
+            refs: RefRules::default(),
+            plugin_cap: plugin::Limits::default(),
+            registry: registry::Settings::default(),
+            callback_base: format!("http://{address}/"),
+            workspace_ref: "file:///workspace/".to_owned(),
+            token_key,
+            fleet: fleet::Settings::alone(fleet::HostId("host".to_owned()), address.to_owned()),
+            retention: Retention::default(),
+            publish_concurrency: 8,
+            sent_delay: Duration::ZERO,
+        }
+    }
+}
+
 /// When to say no.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {

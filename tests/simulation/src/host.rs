@@ -3,18 +3,13 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
-use lucius_domain::contract::RefRules;
 use lucius_domain::id::JobId;
 use lucius_domain::job::Job;
 use lucius_domain::retry::Timing;
-use lucius_domain::routing::Mode;
 use lucius_engine::accept::Accepted;
-use lucius_engine::retention::Retention;
 use lucius_engine::settings::Limits;
 use lucius_engine::{Engine, Ports, Refusal, Settings};
-use lucius_ports::plugin;
 use tokio::runtime::Runtime;
 
 use crate::dice::Dice;
@@ -125,21 +120,9 @@ pub(crate) fn settings(dice: &mut Dice) -> Settings {
     };
     Settings {
         timing: timing(dice),
-        sweep_interval: Duration::from_secs(1),
         limits,
-        default_mode: Mode::Default,
-        refs: RefRules::default(),
-        plugin_cap: plugin::Limits::default(),
-        registry: lucius_engine::registry::Settings::default(),
-        callback_base: "http://127.0.0.1:7420/".to_owned(),
-        workspace_ref: "file:///workspace/".to_owned(),
-        token_key: [7; 32],
-        fleet: lucius_engine::fleet::Settings::alone(
-            lucius_engine::fleet::HostId("host".to_owned()),
-            "127.0.0.1:7420".to_owned(),
-        ),
-        retention: Retention::default(),
         publish_concurrency: 4,
-        sent_delay: Duration::ZERO, // the simulator draws how long a task pauses
+        // SENT is committed at once: the simulator draws how long a task pauses.
+        ..Settings::alone("127.0.0.1:7420", [7; 32])
     }
 }

@@ -1,18 +1,15 @@
 //! One host on a stage, with a client and a worker played by the test.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use lucius_domain::contract::{Directive, RefRules};
+use lucius_domain::contract::Directive;
 use lucius_domain::id::{Digest, JobId, LeaseId};
 use lucius_domain::job::Job;
-use lucius_domain::retry::Timing;
-use lucius_domain::routing::{Lane, Mode};
+use lucius_domain::routing::Lane;
 use lucius_domain::time::Timestamp;
 use lucius_engine::accept::Accepted;
 use lucius_engine::engine::OpenError;
 use lucius_engine::redrive::Redrive;
-use lucius_engine::retention::Retention;
 use lucius_engine::settings::Limits;
 use lucius_engine::sweep::{self, Sweeper};
 use lucius_engine::{Engine, Ports, Refusal, Settings};
@@ -22,7 +19,6 @@ use lucius_memory::ledger::MemoryLedger;
 use lucius_memory::records::MemoryRecords;
 use lucius_ports::clock::Clock as _;
 use lucius_ports::ledger::Ledger as _;
-use lucius_ports::plugin;
 use lucius_ports::records::{Records, Written};
 use serde_json::{Value, json};
 
@@ -114,25 +110,7 @@ impl World {
 }
 
 pub(crate) fn settings() -> Settings {
-    Settings {
-        timing: Timing::default(),
-        sweep_interval: Duration::from_secs(1),
-        limits: Limits::default(),
-        default_mode: Mode::Default,
-        refs: RefRules::default(),
-        plugin_cap: plugin::Limits::default(),
-        registry: lucius_engine::registry::Settings::default(),
-        callback_base: "http://127.0.0.1:7420/".to_owned(),
-        workspace_ref: "file:///workspace/".to_owned(),
-        token_key: [7; 32],
-        fleet: lucius_engine::fleet::Settings::alone(
-            lucius_engine::fleet::HostId("host".to_owned()),
-            "127.0.0.1:7420".to_owned(),
-        ),
-        retention: Retention::default(),
-        publish_concurrency: 8,
-        sent_delay: Duration::ZERO,
-    }
+    Settings::alone("127.0.0.1:7420", [7; 32])
 }
 
 fn description(id: &str, version: &str) -> String {

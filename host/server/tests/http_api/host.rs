@@ -6,16 +6,13 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
-use lucius_domain::contract::RefRules;
 use lucius_domain::id::JobId;
-use lucius_domain::retry::Timing;
-use lucius_domain::routing::{Lane, Mode};
+use lucius_domain::routing::Lane;
 use lucius_engine::settings::Limits;
 use lucius_engine::{Engine, Ports};
 use lucius_memory::bus::MemoryBus;
 use lucius_memory::faulty::Faulty;
 use lucius_memory::ledger::MemoryLedger;
-use lucius_ports::plugin;
 use lucius_server::http::{Api, Settings};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
@@ -123,23 +120,9 @@ impl Host {
             ids: Arc::new(Counted::default()),
         };
         let pipeline = lucius_engine::Settings {
-            timing: Timing::default(),
             sweep_interval: std::time::Duration::from_secs(3_600),
             limits,
-            default_mode: Mode::Default,
-            refs: RefRules::default(),
-            plugin_cap: plugin::Limits::default(),
-            registry: lucius_engine::registry::Settings::default(),
-            callback_base: "http://127.0.0.1:7420".to_owned(),
-            workspace_ref: "file:///workspace".to_owned(),
-            token_key: [7; 32],
-            fleet: lucius_engine::fleet::Settings::alone(
-                lucius_engine::fleet::HostId("host".to_owned()),
-                "127.0.0.1:7420".to_owned(),
-            ),
-            retention: lucius_engine::retention::Retention::default(),
-            publish_concurrency: 4,
-            sent_delay: std::time::Duration::ZERO,
+            ..lucius_engine::Settings::alone("127.0.0.1:7420", [7; 32])
         };
         let engine = Engine::open(ports, pipeline).await.unwrap();
         let head = "/{topic}/subscriptions/{sub}/messages/head";

@@ -1,33 +1,35 @@
 //! Whichever call to a port fails, and however, the job comes to its one end.
 //!
 //! One host drives a scripted job of two steps, the first of them decided about by a plugin: it starts, accepts,
-//! publishes, takes ACKs, heartbeats and RESULTs, sweeps and is opened again; in some lives it retries, skips, cancels
-//! or is redriven. Each call of such a life to the ledger, the generations, the records, the bus, the registry and the
-//! plugins fails in turn, once before it takes effect and once after; client, worker, operator and host only try
-//! again. On the memory ledger and on SQLite.
+//! publishes, takes ACKs, heartbeats and RESULTs, sweeps and is opened again; in some lives it retries, skips, cancels,
+//! is redriven, or its directive dies in the bus. A month after its end it is deleted. Each call of such a life to the
+//! ledger, the generations, the records, the upkeep, the bus, its dead-letter queues, the registry and the plugins
+//! fails in turn, once before it takes effect and once after; client, worker, operator and host only try again. On the
+//! memory ledger and on SQLite.
 
 mod ports;
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use lucius_domain::contract::{Directive, RefRules};
+use lucius_domain::contract::Directive;
 use lucius_domain::event::Event;
 use lucius_domain::evolve::evolve;
 use lucius_domain::id::{AttemptNo, JobId};
 use lucius_domain::job::Job;
 use lucius_domain::retry::Timing;
-use lucius_domain::routing::{Lane, Mode};
-use lucius_engine::settings::Limits;
+use lucius_domain::routing::Lane;
 use lucius_engine::{Engine, Ports, Refusal, Settings, sweep};
 use lucius_memory::bus::MemoryBus;
 use lucius_memory::faulty::{Fault, Faulty};
 use lucius_memory::ledger::MemoryLedger;
 use lucius_memory::records::MemoryRecords;
+use lucius_ports::bus::{Message, Settled, Subscription as _};
 use lucius_ports::clock::Clock as _;
 use lucius_ports::ledger::{Generations, Ledger};
-use lucius_ports::plugin;
+use lucius_ports::upkeep::Upkeep;
 use lucius_sqlite::SqliteLedger;
 use serde_json::json;
 
@@ -49,23 +51,38 @@ pub(crate) enum Script {
     Cancel,
     /// The first attempt fails for good, and an operator starts the job again.
     Redrive,
+    /// The first directive dies in the bus, and an operator drains the dead-letter queue.
+    Dead,
 }
 
 impl Script {
-    /// How the job ends, and after how many attempts.
-    fn end(self) -> (&'static str, u32) {
+    const ALL: [Self; 6] = [
+        Self::Work,
+        Self::Retry,
+        Self::Skip,
+        Self::Cancel,
+        Self::Redrive,
+        Self::Dead,
+    ];
+}
+
+impl Script {
+    /// How the job ends, and after how many attempts. A fault costs none, but for the message that is taken from a
+    /// dead-letter queue: there is no other copy of it, so its attempt may have to end by the ACK timeout.
+    fn end(self) -> (&'static str, RangeInclusive<u32>) {
         match self {
-            Self::Work => ("SUCCEEDED", 2),
-            Self::Retry | Self::Redrive => ("SUCCEEDED", 3),
-            Self::Skip => ("SUCCEEDED", 1),
-            Self::Cancel => ("CANCELLED", 1),
+            Self::Work => ("SUCCEEDED", 2..=2),
+            Self::Retry | Self::Redrive => ("SUCCEEDED", 3..=3),
+            Self::Skip => ("SUCCEEDED", 1..=1),
+            Self::Cancel => ("CANCELLED", 1..=1),
+            Self::Dead => ("SUCCEEDED", 2..=3),
         }
     }
 
     /// Whether the worker's first attempt fails, and if so, whether it may be tried again.
     fn first_fails(self) -> Option<&'static str> {
         match self {
-            Self::Work | Self::Skip | Self::Cancel => None,
+            Self::Work | Self::Skip | Self::Cancel | Self::Dead => None,
             Self::Retry => Some("RETRYABLE"),
             Self::Redrive => Some("NON_RETRYABLE"),
         }
@@ -73,8 +90,8 @@ impl Script {
 }
 
 /// What a life needs of its ledger.
-trait Store: Ledger + Generations {}
-impl<T: Ledger + Generations> Store for T {}
+trait Store: Ledger + Generations + Upkeep {}
+impl<T: Ledger + Generations + Upkeep> Store for T {}
 
 /// The world of one life.
 struct World<S: Store + 'static> {
@@ -94,7 +111,7 @@ impl<S: Store + 'static> World<S> {
             script,
             store: Arc::new(Faulty::new(store)),
             plan: Arc::default(),
-            bus: Arc::default(),
+            bus: Arc::new(MemoryBus::new(1)),
             records: Arc::new(MemoryRecords::new()),
             folder: Arc::default(),
             time: Arc::new(Time(AtomicI64::new(1_800_000_000_000))),
@@ -113,9 +130,8 @@ impl<S: Store + 'static> World<S> {
             pins: Arc::clone(&self.store) as _,
             generations: Arc::clone(&self.store) as _,
             records: self.planned(Arc::clone(&self.records)),
-            // Nobody looks after anything in these lives.
-            upkeep: Arc::new(MemoryLedger::new()),
-            dead_queues: Arc::clone(&self.bus) as _,
+            upkeep: self.planned(Arc::clone(self.store.inner())),
+            dead_queues: self.planned(Arc::clone(&self.bus)),
             bus: self.planned(Arc::clone(&self.bus)),
             runtime: self.planned(self.script),
             source: self.planned(Arc::clone(&self.folder)),
@@ -145,6 +161,10 @@ impl<S: Store + 'static> World<S> {
             let _again_next_time = engine.dispatch_tick(lane).await;
             for message in self.bus.accepted().drain(..).skip(handled) {
                 handled += 1;
+                if self.script == Script::Dead && handled == 1 {
+                    self.die(&engine, &message).await;
+                    continue;
+                }
                 let directive = serde_json::from_str(&message.body).expect("a directive");
                 self.work(&engine, &directive).await;
             }
@@ -156,10 +176,48 @@ impl<S: Store + 'static> World<S> {
                 engine = self.host().await;
             }
             if self.script == Script::Redrive && self.status(id).await == "FAILED_FINAL" {
+                let groups = answered(async || engine.dead_letters(None, 10).await).await;
+                let groups: Vec<_> = groups
+                    .iter()
+                    .map(|it| (it.count, it.samples[0].id))
+                    .collect();
+                assert_eq!(groups, [(1, id)], "it is found by why it failed");
                 insist(async || engine.redrive(id).await).await;
             }
         }
         id
+    }
+
+    /// A service takes a message and never completes it, so the bus gives it up; an operator drains the queue.
+    async fn die(&self, engine: &Engine, message: &Message) {
+        let (lane, service) = (message.lane, &message.service);
+        let subscription = self.bus.subscription(lane, service);
+        let taken = subscription.peek_lock(Duration::ZERO).await;
+        let taken = taken.expect("it answers").expect("it is there");
+        let given_up = subscription.abandon(&taken).await.expect("it answers");
+        assert_eq!(given_up, Settled::Done);
+        let queues = answered(async || engine.dead_queues().await).await;
+        assert_eq!(queues.len(), 1, "{queues:?}");
+        while answered(async || engine.drain_one(lane, service).await)
+            .await
+            .is_some()
+        {}
+    }
+
+    /// A month after its end all of it goes, and its command is a new one.
+    async fn forget(&self, id: JobId, place: &str) {
+        const MONTH_MS: i64 = 31 * 24 * 60 * 60 * 1_000;
+        let engine = self.host().await;
+        self.time.0.fetch_add(MONTH_MS, Ordering::Relaxed);
+        for _ in 0..TRIES {
+            let _again_next_time = engine.retention_tick().await;
+        }
+        let store = self.store.inner();
+        let left = store.load(id).await.expect("it answers");
+        assert_eq!(left, None, "{place}: it is kept");
+        let events = store.events(id, 0, usize::MAX).await.expect("it answers");
+        assert_eq!(events, [], "{place}: its events are kept");
+        assert_ne!(submit(&engine).await, id, "{place}: its key is kept");
     }
 
     async fn status(&self, id: JobId) -> &'static str {
@@ -200,12 +258,9 @@ impl<S: Store + 'static> World<S> {
         let store = self.store.inner();
         let job = store.load(id).await.expect("it answers");
         let job = job.expect("it is there");
-        let ended = (job.progress.status.name(), job.attempts_total());
-        assert_eq!(
-            ended,
-            self.script.end(),
-            "{place}: its end and its attempts"
-        );
+        let ((end, attempts), used) = (self.script.end(), job.attempts_total());
+        assert_eq!(job.progress.status.name(), end, "{place}");
+        assert!(attempts.contains(&used), "{place}: {used} attempts");
         let events = store.events(id, 0, usize::MAX).await.expect("it answers");
         let mut folded = Job::new(id, Arc::clone(&job.spec));
         events.iter().for_each(|event| evolve(&mut folded, event));
@@ -237,26 +292,12 @@ impl<S: Store + 'static> World<S> {
 fn settings() -> Settings {
     Settings {
         timing: Timing {
+            ack_ms: 5_000,
             retry_backoff_ms: vec![1_000],
             dispatch_backoff_ms: vec![100, 100, 100],
             ..Timing::default()
         },
-        sweep_interval: Duration::from_secs(1),
-        limits: Limits::default(),
-        default_mode: Mode::Default,
-        refs: RefRules::default(),
-        plugin_cap: plugin::Limits::default(),
-        registry: lucius_engine::registry::Settings::default(),
-        callback_base: "http://127.0.0.1:7420/".to_owned(),
-        workspace_ref: "file:///workspace/".to_owned(),
-        token_key: [7; 32],
-        fleet: lucius_engine::fleet::Settings::alone(
-            lucius_engine::fleet::HostId("host".to_owned()),
-            "127.0.0.1:7420".to_owned(),
-        ),
-        retention: lucius_engine::retention::Retention::default(),
-        publish_concurrency: 4,
-        sent_delay: Duration::ZERO,
+        ..Settings::alone("127.0.0.1:7420", [7; 32])
     }
 }
 
@@ -292,11 +333,24 @@ async fn insist<T>(call: impl AsyncFn() -> Result<T, Refusal>) {
     panic!("there is never an answer")
 }
 
+/// Tries until there is an answer.
+async fn answered<T, E: std::fmt::Debug>(call: impl AsyncFn() -> Result<T, E>) -> T {
+    let mut refused = Vec::new();
+    for _ in 0..TRIES {
+        match call().await {
+            Ok(answer) => return answer,
+            Err(error) => refused.push(error),
+        }
+    }
+    panic!("there is never an answer: {refused:?}")
+}
+
 /// Every call of a life fails in turn. `open` gives a fresh, empty ledger.
 async fn every_call<S: Store + 'static>(script: Script, open: impl Fn() -> Arc<S>) {
     let quiet = World::around(open(), script);
     let id = quiet.live().await;
     quiet.audit(id, "nothing failed").await;
+    quiet.forget(id, "nothing failed").await;
     let (of_ledger, of_others) = (quiet.store.calls(), quiet.plan.calls());
     assert!(of_ledger > 50, "{of_ledger} calls are not a whole life");
     assert!(of_others > 10, "{of_others} calls are not a whole life");
@@ -306,30 +360,25 @@ async fn every_call<S: Store + 'static>(script: Script, open: impl Fn() -> Arc<S
             world.store.fail_call(number, fault);
             let id = world.live().await;
             let place = format!("{script:?}: call {number} to the ledger failed {fault:?}");
-            assert_eq!(world.store.failed(), 1, "{place}");
             world.audit(id, &place).await;
+            world.forget(id, &place).await;
+            assert_eq!(world.store.failed(), 1, "{place}");
         }
         for number in 1..=of_others {
             let world = World::around(open(), script);
             world.plan.fail_call(number, fault);
             let id = world.live().await;
             let place = format!("{script:?}: call {number} to another port failed {fault:?}");
-            assert_eq!(world.plan.failed(), 1, "{place}");
             world.audit(id, &place).await;
+            world.forget(id, &place).await;
+            assert_eq!(world.plan.failed(), 1, "{place}");
         }
     }
 }
 
 #[tokio::test]
 async fn f25_f32_every_call_fails_once_before_and_once_after_in_memory() {
-    let scripts = [
-        Script::Work,
-        Script::Retry,
-        Script::Skip,
-        Script::Cancel,
-        Script::Redrive,
-    ];
-    for script in scripts {
+    for script in Script::ALL {
         every_call(script, || Arc::new(MemoryLedger::new())).await;
     }
 }

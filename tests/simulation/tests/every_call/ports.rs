@@ -6,18 +6,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use lucius_domain::id::{Digest, JobId, LeaseId};
+use lucius_domain::id::{Digest, JobId, LeaseId, ServiceName, TenantId};
 use lucius_domain::plugin::{Description, Dispatch, Route, Settle};
+use lucius_domain::routing::Lane;
 use lucius_domain::time::Timestamp;
 use lucius_memory::bus::MemoryBus;
 use lucius_memory::faulty::Fault;
 use lucius_memory::records::MemoryRecords;
 use lucius_ports::bus::{self, Bus, Message};
 use lucius_ports::clock::{Clock, Ids};
+use lucius_ports::dead_queues::{DeadMessage, DeadQueue, DeadQueues};
 use lucius_ports::ledger;
 use lucius_ports::plugin::{self, AdmissionError, Answer, Answered, Call, Runtime};
 use lucius_ports::records::{Key, Kind, Record, Records, Removed, Written};
 use lucius_ports::registry::{self, Source};
+use lucius_ports::upkeep::{Failures, States, Upkeep};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -116,6 +119,45 @@ impl Bus for Planned<Arc<MemoryBus>> {
     async fn check(&self) -> Result<(), bus::Error> {
         let check = self.inner.check();
         self.plan.call(check, bus::Error::Unavailable).await
+    }
+}
+
+#[async_trait]
+impl DeadQueues for Planned<Arc<MemoryBus>> {
+    async fn dead_queues(&self) -> Result<Vec<DeadQueue>, bus::Error> {
+        let queues = self.inner.dead_queues();
+        self.plan.call(queues, bus::Error::Unavailable).await
+    }
+
+    async fn take_dead(
+        &self,
+        lane: Lane,
+        service: &ServiceName,
+    ) -> Result<Option<DeadMessage>, bus::Error> {
+        let taken = self.inner.take_dead(lane, service);
+        self.plan.call(taken, bus::Error::Unavailable).await
+    }
+}
+
+#[async_trait]
+impl<S: Upkeep> Upkeep for Planned<Arc<S>> {
+    async fn failures(
+        &self,
+        tenant: Option<&TenantId>,
+        limit: usize,
+    ) -> Result<Vec<Failures>, ledger::Error> {
+        let failures = self.inner.failures(tenant, limit);
+        self.plan.call(failures, ledger::Error::Unavailable).await
+    }
+
+    async fn states(&self) -> Result<States, ledger::Error> {
+        let states = self.inner.states();
+        self.plan.call(states, ledger::Error::Unavailable).await
+    }
+
+    async fn purge(&self, ended_before: Timestamp, limit: usize) -> Result<usize, ledger::Error> {
+        let purge = self.inner.purge(ended_before, limit);
+        self.plan.call(purge, ledger::Error::Unavailable).await
     }
 }
 
