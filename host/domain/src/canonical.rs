@@ -156,7 +156,68 @@ mod tests {
         })
     }
 
+    /// The same value as another program may write it: members in another order and with nulls between them, floats
+    /// for whole numbers, white space, escapes.
+    fn otherwise(value: &Value) -> String {
+        match value {
+            Value::Null | Value::Bool(_) => value.to_string(),
+            Value::Number(number) => match number.as_i64() {
+                Some(whole) if whole.abs() < 1 << 53 => format!("{whole}.0"),
+                Some(_) | None => number.to_string(),
+            },
+            Value::String(text) => text_in_escapes(text),
+            Value::Array(items) => {
+                let items: Vec<String> = items.iter().map(otherwise).collect();
+                format!("[ {} ]", items.join(" , "))
+            }
+            Value::Object(members) => {
+                let mut members: Vec<String> = members
+                    .iter()
+                    .map(|(key, value)| format!("{} : {}", text_in_escapes(key), otherwise(value)))
+                    .collect();
+                members.sort_unstable_by(|a, b| b.cmp(a));
+                members.push("\"a key that says nothing\": null".to_owned());
+                format!("{{\n{}}}", members.join(",\n"))
+            }
+        }
+    }
+
+    fn text_in_escapes(text: &str) -> String {
+        let units = text.encode_utf16().map(|unit| format!("\\u{unit:04x}"));
+        format!("\"{}\"", units.collect::<String>())
+    }
+
+    /// All of a value that counts, in a form that can be compared.
+    fn essence(value: &Value) -> Value {
+        match value {
+            Value::Null | Value::Bool(_) | Value::String(_) => value.clone(),
+            Value::Number(number) => match number.as_f64() {
+                Some(float) if number.is_f64() && float.fract() == 0.0 => {
+                    Value::from(format!("the number {:.0}", float + 0.0))
+                }
+                Some(_) | None => Value::from(format!("the number {number}")),
+            },
+            Value::Array(items) => items.iter().map(essence).collect(),
+            Value::Object(members) => {
+                let said = members.iter().filter(|(_, value)| !value.is_null());
+                said.map(|(key, value)| (key.clone(), essence(value)))
+                    .collect()
+            }
+        }
+    }
+
     proptest! {
+        #[test]
+        fn a_value_has_one_canonical_text_however_it_is_written(value in any_json()) {
+            prop_assert_eq!(canonical(&otherwise(&value)), to_string(&value));
+        }
+
+        #[test]
+        fn canonical_text_says_all_of_a_value_that_counts(value in any_json()) {
+            let again: Value = serde_json::from_str(&to_string(&value)).expect("canonical JSON is JSON");
+            prop_assert_eq!(essence(&again), essence(&value));
+        }
+
         #[test]
         fn canonical_text_is_its_own_canonical_form(value in any_json()) {
             let once = to_string(&value);

@@ -130,6 +130,7 @@ impl fmt::Display for AttemptNo {
 
 /// What a callback must name to count: an attempt and its fence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct AttemptKey {
     /// Which attempt.
     pub no: AttemptNo,

@@ -14,6 +14,7 @@ use crate::routing::Mode;
 
 /// Which component decides about a step; pinned in the job when it is accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Pin {
     /// The plugin's id.
     pub id: PluginId,
@@ -130,7 +131,11 @@ pub struct Context {
 
 /// What a worker reported for an attempt.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "status", rename_all = "SCREAMING_SNAKE_CASE")]
+#[serde(
+    tag = "status",
+    rename_all = "SCREAMING_SNAKE_CASE",
+    deny_unknown_fields
+)]
 pub enum Report {
     /// The work is done.
     Succeeded {

@@ -27,6 +27,7 @@ pub use step::{Attempt, Decided, Phase, Step};
 
 /// Why something ended or has to be tried again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Failure {
     /// A stable code in UPPER_SNAKE_CASE.
     pub code: String,
@@ -93,12 +94,14 @@ pub struct JobProgress {
 
 /// What a job holds since someone moved it to another registry generation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Migration {
     /// The generation.
     pub generation: Generation,
     /// Who decides about each step, in the order of the spec.
     pub plugins: Vec<Option<Pin>>,
 }
+
 impl Job {
     /// A job as it is before its first event.
     pub fn new(id: JobId, spec: Arc<JobSpec>) -> Self {

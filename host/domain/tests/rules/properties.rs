@@ -1,11 +1,11 @@
 //! What holds for all values: lanes, waits, and what a ledger stores of a job.
 
-use lucius_domain::job::JobProgress;
+use lucius_domain::job::{Job, JobProgress};
 use lucius_domain::retry::Timing;
 use lucius_domain::routing::{Lane, Mode, routing_key};
 use proptest::prelude::*;
 
-use crate::stage::{Play, Says};
+use crate::stage::{Play, Says, fault, migrate, settle};
 
 /// CRC-32 as zlib defines it, bit by bit: polynomial 0xEDB88320, all ones before and after.
 fn zlib_crc32(bytes: &[u8]) -> u32 {
@@ -62,22 +62,10 @@ proptest! {
     }
 }
 
-#[test]
-fn f41_a_stored_job_with_something_that_this_version_does_not_know_is_refused_and_not_cut() {
-    let mut play = Play::new(2);
-    play.begin_work();
-    play.end_work(Says::TryAgain);
-    play.until_due();
-    play.begin_work();
-    let stored = serde_json::to_value(&play.job.progress).expect("plain data");
+/// No part of a stored job takes what it does not know: it would be gone when the job is written back.
+fn refuses_additions(job: &Job, places: &[&str]) {
+    let stored = serde_json::to_value(&job.progress).expect("plain data");
     serde_json::from_value::<JobProgress>(stored.clone()).expect("it is known");
-    let places = [
-        "",
-        "/steps/0",
-        "/steps/0/phase",
-        "/steps/0/phase/attempt",
-        "/steps/0/decided/0",
-    ];
     for place in places {
         let mut newer = stored.clone();
         let part = newer
@@ -86,7 +74,37 @@ fn f41_a_stored_job_with_something_that_this_version_does_not_know_is_refused_an
         part["of_a_later_version"] = 1.into();
         serde_json::from_value::<JobProgress>(newer).expect_err(place);
     }
-    let mut newer = stored.clone();
-    newer["steps"][0]["phase"]["phase"] = "of_a_later_version".into();
-    serde_json::from_value::<JobProgress>(newer).expect_err("an unknown state");
+}
+
+#[test]
+fn f41_a_stored_job_with_something_that_this_version_does_not_know_is_refused_and_not_cut() {
+    let mut play = Play::new(2);
+    play.begin_work();
+    play.end_work(Says::TryAgain);
+    play.until_due();
+    play.begin_work();
+    play.bring(migrate(2));
+    let working = [
+        "",
+        "/steps/0",
+        "/steps/0/phase",
+        "/steps/0/phase/attempt",
+        "/steps/0/phase/attempt/key",
+        "/steps/0/decided/0",
+        "/steps/0/last_failure",
+        "/migrated",
+        "/migrated/plugins/0",
+    ];
+    refuses_additions(&play.job, &working);
+    play.together(vec![play.result(Says::GiveUp), settle(Err(fault()))]);
+    refuses_additions(&play.job, &["/steps/0/phase", "/steps/0/phase/report"]);
+    play.until_due();
+    play.bring(play.settled());
+    refuses_additions(&play.job, &["/status", "/status/failure"]);
+    let stored = serde_json::to_value(&play.job.progress).expect("plain data");
+    for place in ["/steps/0/phase/phase", "/status/state"] {
+        let mut newer = stored.clone();
+        *newer.pointer_mut(place).expect("it is there") = "OF_A_LATER_VERSION".into();
+        serde_json::from_value::<JobProgress>(newer).expect_err("an unknown state");
+    }
 }

@@ -26,5 +26,6 @@ mod registry_trials;
 mod registry_trust;
 mod retention;
 mod running;
+mod slow_bus;
 mod stage;
 mod sweepers;
