@@ -90,6 +90,25 @@ pub(crate) struct Purge {
     limit: usize,
 }
 
+/// What a job left, by its number. Pins are sorted by plugin, so the few plugins there are come first: to look for a
+/// job in all pins would take as long as there are jobs.
+const OF_JOB: [&str; 6] = [
+    "DELETE FROM idempotency WHERE (tenant, key) =
+         (SELECT j.tenant, s.key FROM jobs j JOIN specs s ON s.job = j.n WHERE j.n = ?1)",
+    "DELETE FROM pins WHERE job = ?1 AND plugin IN (
+         WITH RECURSIVE plugins (id) AS (
+             SELECT min(plugin) FROM pins
+             UNION ALL
+             SELECT (SELECT min(plugin) FROM pins WHERE plugin > plugins.id) FROM plugins
+             WHERE plugins.id IS NOT NULL
+         )
+         SELECT id FROM plugins)",
+    "DELETE FROM outbox WHERE job = ?1",
+    "DELETE FROM events WHERE job = ?1",
+    "DELETE FROM specs WHERE job = ?1",
+    "DELETE FROM jobs WHERE n = ?1",
+];
+
 /// Deletes the oldest jobs that ended before the moment. It walks from the oldest id, past jobs that are under way
 /// for so long, and never beyond those that were accepted by then.
 pub(crate) fn purge(to: &Connection, purge: Purge) -> rusqlite::Result<usize> {
@@ -107,18 +126,7 @@ pub(crate) fn purge(to: &Connection, purge: Purge) -> rusqlite::Result<usize> {
     )?;
     let gone: Vec<i64> = found.collect::<rusqlite::Result<_>>()?;
     for n in &gone {
-        to.prepare_cached(
-            "DELETE FROM idempotency WHERE (tenant, key) =
-                 (SELECT j.tenant, s.key FROM jobs j JOIN specs s ON s.job = j.n WHERE j.n = ?1)",
-        )?
-        .execute([n])?;
-        for table in [
-            "DELETE FROM pins WHERE job = ?1",
-            "DELETE FROM outbox WHERE job = ?1",
-            "DELETE FROM events WHERE job = ?1",
-            "DELETE FROM specs WHERE job = ?1",
-            "DELETE FROM jobs WHERE n = ?1",
-        ] {
+        for table in OF_JOB {
             to.prepare_cached(table)?.execute([n])?;
         }
     }
@@ -157,4 +165,31 @@ fn signature_of(arguments: &Context<'_>) -> rusqlite::Result<Option<[u8; 8]>> {
     };
     let signature = read().ok().and_then(|job| Signature::of(&job));
     Ok(signature.map(|signature| signature.id().0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema::LAYOUTS;
+
+    #[test]
+    fn what_a_deleted_job_left_is_looked_up_and_not_searched_for_among_all_jobs() {
+        let memory = Connection::open_in_memory().expect("memory is there");
+        add_layout_functions(&memory).expect("a function is added");
+        memory
+            .execute_batch(&LAYOUTS.concat())
+            .expect("the tables are sound");
+        for sql in OF_JOB {
+            let mut statement = memory
+                .prepare(&format!("EXPLAIN QUERY PLAN {sql}"))
+                .expect(sql);
+            let lines = statement.query_map([1], |row| row.get::<_, String>(3));
+            let lines: rusqlite::Result<Vec<_>> = lines.expect(sql).collect();
+            let lines = lines.expect(sql);
+            assert!(!lines.is_empty(), "{sql}");
+            for line in lines.iter().filter(|line| line.starts_with("SCAN")) {
+                assert_eq!(line, "SCAN plugins", "{sql}: {lines:?}");
+            }
+        }
+    }
 }
