@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use serde::de::{DeserializeOwned, Error as _};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use serde_path_to_error::Segment;
@@ -43,6 +43,9 @@ pub(crate) fn config<C: DeserializeOwned>(text: &str) -> Result<C, String> {
             "the plugin's `config` in the registry is not usable: {reason}; the operator must correct it"
         )
     };
+    if let Some(config) = at_once(text) {
+        return Ok(config);
+    }
     let mut value = parse(text).map_err(|reason| explain(&reason))?;
     if value.is_null() {
         value = Value::Object(Rest::new());
@@ -55,6 +58,9 @@ pub(crate) fn config<C: DeserializeOwned>(text: &str) -> Result<C, String> {
 
 /// Reads a payload. All fields of the wrong type are reported, each with its pointer.
 pub(crate) fn typed<P: DeserializeOwned>(text: &str) -> Result<P, Violations> {
+    if let Some(payload) = at_once(text) {
+        return Ok(payload);
+    }
     let mut value = parse(text).map_err(|reason| {
         Violations::one(
             "",
@@ -96,6 +102,13 @@ pub(crate) fn typed<P: DeserializeOwned>(text: &str) -> Result<P, Violations> {
     }
 }
 
+/// Reads an object that is as it should be; nothing when it is not, or is no object: finding out what is wrong, and
+/// where, takes several times the work.
+fn at_once<T: DeserializeOwned>(text: &str) -> Option<T> {
+    let is_object = text.trim_ascii_start().starts_with('{');
+    is_object.then(|| serde_json::from_str(text).ok()).flatten()
+}
+
 /// Removes an object's field, so that what is wrong beside it can be found; false when there is no such field.
 fn take_out(value: &mut Value, pointer: &str) -> bool {
     let Some((parent, key)) = pointer.rsplit_once('/') else {
@@ -135,6 +148,9 @@ pub(crate) fn write_like(original: &str, value: &Value) -> String {
 }
 
 fn write_value(original: Option<&str>, value: &Value, out: &mut String) {
+    if !holds_a_number(value) {
+        return out.push_str(&written(value));
+    }
     match value {
         Value::Object(fields) => {
             let originals: BTreeMap<String, &RawValue> = parts(original);
@@ -143,7 +159,7 @@ fn write_value(original: Option<&str>, value: &Value, out: &mut String) {
                 if position > 0 {
                     out.push(',');
                 }
-                out.push_str(&Value::from(key.as_str()).to_string());
+                out.push_str(&written(key));
                 out.push(':');
                 write_value(originals.get(key).map(|raw| raw.get()), field, out);
             }
@@ -162,10 +178,25 @@ fn write_value(original: Option<&str>, value: &Value, out: &mut String) {
         }
         Value::Number(_) => match original {
             Some(text) if parse(text).as_ref() == Ok(value) => out.push_str(text.trim()),
-            Some(_) | None => out.push_str(&value.to_string()),
+            Some(_) | None => out.push_str(&written(value)),
         },
-        Value::Null | Value::Bool(_) | Value::String(_) => out.push_str(&value.to_string()),
+        Value::Null | Value::Bool(_) | Value::String(_) => out.push_str(&written(value)),
     }
+}
+
+/// Only numbers have more than one form.
+fn holds_a_number(value: &Value) -> bool {
+    match value {
+        Value::Number(_) => true,
+        Value::Array(items) => items.iter().any(holds_a_number),
+        Value::Object(fields) => fields.values().any(holds_a_number),
+        Value::Null | Value::Bool(_) | Value::String(_) => false,
+    }
+}
+
+fn written(value: &(impl Serialize + ?Sized)) -> String {
+    // Values and texts in memory always serialize.
+    serde_json::to_string(value).unwrap_or_default()
 }
 
 /// The parts of an object or array, unparsed; none when the original is something else.
@@ -204,7 +235,6 @@ pub fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, 
 
 #[cfg(test)]
 mod tests {
-    use serde::Serialize;
     use serde_json::json;
 
     use super::*;
@@ -268,6 +298,16 @@ mod tests {
         for text in ["null", "[]", "\"x\"", "{", "", "{\"a\": 1e999}"] {
             assert_eq!(pointers(text), [""], "{text}");
         }
+    }
+
+    #[test]
+    fn what_is_not_as_it_should_be_at_first_sight_may_be_all_the_same() {
+        let payload: Outer = typed(r#"{"name": 1, "name": "last", "more": 2}"#).expect("it is");
+        assert_eq!(payload.name.as_deref(), Some("last"));
+        assert_eq!(
+            payload.rest,
+            json!({"more": 2}).as_object().cloned().unwrap_or_default()
+        );
     }
 
     #[test]
