@@ -8,9 +8,12 @@ use serde_json::{Map, Number, Value};
 use crate::contract::Command;
 use crate::id::Digest;
 
+/// What most texts fit in; one that does not grows.
+pub(crate) const USUAL_BYTES: usize = 1_024;
+
 /// The canonical text of a document.
 pub fn to_string(value: &Value) -> String {
-    let mut out = String::new();
+    let mut out = String::with_capacity(USUAL_BYTES);
     write(value, &mut out);
     out
 }
@@ -30,43 +33,93 @@ pub fn command_digest(command: &Command) -> Digest {
     Digest::of(to_string(&Value::Object(parts)).as_bytes())
 }
 
-fn write(value: &Value, out: &mut String) {
+pub(crate) fn write(value: &Value, out: &mut String) {
     match value {
         Value::Null => out.push_str("null"),
         Value::Bool(true) => out.push_str("true"),
         Value::Bool(false) => out.push_str("false"),
         Value::Number(number) => write_number(number, out),
         Value::String(text) => write_text(text, out),
-        Value::Array(items) => {
-            out.push('[');
-            for (index, item) in items.iter().enumerate() {
-                if index > 0 {
-                    out.push(',');
-                }
-                write(item, out);
-            }
-            out.push(']');
-        }
+        Value::Array(items) => write_list(items, out, write),
         Value::Object(members) => write_object(members, out),
     }
 }
 
-fn write_object(members: &Map<String, Value>, out: &mut String) {
-    let mut sorted: Vec<_> = members
-        .iter()
-        .filter(|(_, value)| !value.is_null())
-        .collect();
-    sorted.sort_unstable_by_key(|(key, _)| key.as_str());
-    out.push('{');
-    for (index, (key, value)) in sorted.into_iter().enumerate() {
+pub(crate) fn write_list<T>(
+    items: impl IntoIterator<Item = T>,
+    out: &mut String,
+    write: impl Fn(T, &mut String),
+) {
+    out.push('[');
+    for (index, item) in items.into_iter().enumerate() {
         if index > 0 {
             out.push(',');
         }
-        write_text(key, out);
-        out.push(':');
-        write(value, out);
+        write(item, out);
     }
-    out.push('}');
+    out.push(']');
+}
+
+fn write_object(members: &Map<String, Value>, out: &mut String) {
+    let mut object = Object::begin(out);
+    if members.keys().is_sorted() {
+        for (key, value) in members {
+            object.value(key, value);
+        }
+    } else {
+        let mut sorted: Vec<_> = members.iter().collect();
+        sorted.sort_unstable_by_key(|(key, _)| key.as_str());
+        for (key, value) in sorted {
+            object.value(key, value);
+        }
+    }
+    object.end();
+}
+
+/// An object that is written member by member, which must come in the order of their keys.
+pub(crate) struct Object<'a> {
+    out: &'a mut String,
+    is_empty: bool,
+}
+
+impl<'a> Object<'a> {
+    pub(crate) fn begin(out: &'a mut String) -> Self {
+        out.push('{');
+        Self {
+            out,
+            is_empty: true,
+        }
+    }
+
+    /// A null is none.
+    pub(crate) fn value(&mut self, key: &str, value: &Value) {
+        if !value.is_null() {
+            write(value, self.member(key));
+        }
+    }
+
+    pub(crate) fn text(&mut self, key: &str, text: &str) {
+        write_text(text, self.member(key));
+    }
+
+    pub(crate) fn number(&mut self, key: &str, number: u64) {
+        put(self.member(key), format_args!("{number}"));
+    }
+
+    /// The key; its value is to be written to what this returns.
+    pub(crate) fn member(&mut self, key: &str) -> &mut String {
+        if !self.is_empty {
+            self.out.push(',');
+        }
+        self.is_empty = false;
+        write_text(key, self.out);
+        self.out.push(':');
+        self.out
+    }
+
+    pub(crate) fn end(self) {
+        self.out.push('}');
+    }
 }
 
 fn write_text(text: &str, out: &mut String) {

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::canonical;
+use crate::canonical::{self, Object};
 use crate::contract::Ref;
 use crate::id::{Digest, PluginId, PluginVersion, ServiceName, StepId, StepType};
 use crate::job::Failure;
@@ -278,9 +278,181 @@ pub struct Decision {
     pub fuel: u64,
 }
 
-/// The digest of a call's input, as [`Decision::input_digest`] keeps it.
-pub fn input_digest(input: &impl Serialize) -> Digest {
-    // Serialization of these types cannot fail: all keys are strings and no custom serializer is involved.
-    let value = serde_json::to_value(input).unwrap_or(Value::Null);
-    Digest::of(canonical::to_string(&value).as_bytes())
+/// What a plugin is given.
+#[derive(Clone, Copy, Debug)]
+pub enum Given<'a> {
+    /// To check a payload.
+    Validate {
+        /// The payload.
+        payload: &'a Value,
+        /// The plugin's `config`.
+        config: &'a Value,
+    },
+    /// To choose where a step goes.
+    Route(&'a Context),
+    /// To read an outcome.
+    Settle(&'a Context, &'a Report),
+}
+
+impl Given<'_> {
+    /// The digest of it, as [`Decision::input_digest`] keeps it. The canonical text is written at once and not by way
+    /// of a document, since one is made for every call.
+    pub fn digest(self) -> Digest {
+        let mut text = String::with_capacity(canonical::USUAL_BYTES);
+        match self {
+            Self::Validate { payload, config } => {
+                let mut object = Object::begin(&mut text);
+                object.value("config", config);
+                object.value("payload", payload);
+                object.end();
+            }
+            Self::Route(context) => write_context(context, &mut text),
+            Self::Settle(context, report) => {
+                // Plain data with text keys always serializes.
+                let report = serde_json::to_value(report).unwrap_or(Value::Null);
+                text.push('[');
+                write_context(context, &mut text);
+                text.push(',');
+                canonical::write(&report, &mut text);
+                text.push(']');
+            }
+        }
+        Digest::of(text.as_bytes())
+    }
+}
+
+fn write_context(context: &Context, out: &mut String) {
+    let Context {
+        step_id,
+        step_type,
+        service,
+        mode,
+        attempt,
+        max_attempts,
+        input,
+        payload,
+        earlier,
+        config,
+    } = context;
+    let mut object = Object::begin(out);
+    object.number("attempt", u64::from(*attempt));
+    object.value("config", config);
+    canonical::write_list(earlier, object.member("earlier"), write_step);
+    write_artifact(input, object.member("input"));
+    object.number("max_attempts", u64::from(*max_attempts));
+    object.text("mode", mode.as_str());
+    object.value("payload", payload);
+    object.text("service", service.as_str());
+    object.text("step_id", step_id.as_str());
+    object.text("step_type", step_type.as_str());
+    object.end();
+}
+
+fn write_step(step: &StepOutput, out: &mut String) {
+    let StepOutput {
+        step_id,
+        step_type,
+        skipped,
+        artifacts,
+    } = step;
+    let mut object = Object::begin(out);
+    canonical::write_list(artifacts, object.member("artifacts"), write_artifact);
+    object.value("skipped", &Value::Bool(*skipped));
+    object.text("step_id", step_id.as_str());
+    object.text("step_type", step_type.as_str());
+    object.end();
+}
+
+fn write_artifact(artifact: &Artifact, out: &mut String) {
+    let Artifact {
+        uri,
+        content_type,
+        size_bytes,
+        metadata,
+    } = artifact;
+    let mut object = Object::begin(out);
+    if let Some(content_type) = content_type {
+        object.text("content_type", content_type);
+    }
+    object.value("metadata", metadata);
+    if let Some(size_bytes) = size_bytes {
+        object.number("size_bytes", *size_bytes);
+    }
+    object.text("uri", uri);
+    object.end();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn digest_of_document(document: &impl Serialize) -> Digest {
+        let document = serde_json::to_value(document).expect("it is plain data");
+        Digest::of(canonical::to_string(&document).as_bytes())
+    }
+
+    fn context() -> Context {
+        let bare = Artifact {
+            uri: "file:///in/\"a\".pdf".to_owned(),
+            content_type: None,
+            size_bytes: None,
+            metadata: json!({}),
+        };
+        let full = Artifact {
+            content_type: Some("text/plain".to_owned()),
+            size_bytes: Some(u64::MAX),
+            metadata: json!({ "pages": 3, "b": null, "a": [1.0, -0.5] }),
+            ..bare.clone()
+        };
+        let step = |skipped, artifacts| StepOutput {
+            step_id: "ocr".into(),
+            step_type: "OCR".into(),
+            skipped,
+            artifacts,
+        };
+        Context {
+            step_id: "sis".into(),
+            step_type: "SIS".into(),
+            service: "platform-sis".into(),
+            mode: Mode::Burst,
+            attempt: 2,
+            max_attempts: 3,
+            input: bare.clone(),
+            payload: json!({ "z": { "é": 1e2 }, "a": [], "gone": null }),
+            earlier: vec![step(true, Vec::new()), step(false, vec![bare, full])],
+            config: json!({ "models": ["small", "large\n"] }),
+        }
+    }
+
+    #[test]
+    fn the_digest_of_an_input_is_that_of_its_canonical_document() {
+        let context = context();
+        let bare = Context {
+            earlier: Vec::new(),
+            payload: Value::Null,
+            mode: Mode::Default,
+            ..context.clone()
+        };
+        let failed = Report::Failed {
+            retryable: true,
+            failure: Failure::new("MODEL_OVERLOADED", "later"),
+            details: json!({ "queue": 7 }),
+        };
+        let succeeded = Report::Succeeded {
+            artifact_refs: vec![Ref::Uri("file:///out".to_owned())],
+            output_ref: None,
+        };
+        for context in [&context, &bare] {
+            assert_eq!(Given::Route(context).digest(), digest_of_document(context));
+            for report in [&failed, &succeeded] {
+                let settle = Given::Settle(context, report).digest();
+                assert_eq!(settle, digest_of_document(&(context, report)));
+            }
+            let (payload, config) = (&context.payload, &context.config);
+            let validate = Given::Validate { payload, config }.digest();
+            let document = json!({ "payload": payload, "config": config });
+            assert_eq!(validate, digest_of_document(&document));
+        }
+    }
 }

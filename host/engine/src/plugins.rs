@@ -8,7 +8,7 @@ use std::sync::Arc;
 use lucius_domain::id::{AttemptNo, Digest, TenantId};
 use lucius_domain::job::{Failure, Job, Phase};
 use lucius_domain::plugin::{
-    Context, Decision, Dispatch, Function, Pin, Report, Route, Settle, input_digest,
+    Context, Decision, Dispatch, Function, Given, Pin, Report, Route, Settle,
 };
 use lucius_domain::retry::MAX_RETRY_DELAY_MS;
 use lucius_domain::transition::Question;
@@ -380,13 +380,12 @@ fn fault_of(pin: &Pin, what: &str) -> Failure {
 
 /// The digest of what a call gives to the plugin.
 pub(crate) fn digest_of(call: &Call) -> Digest {
-    match call {
-        Call::Validate { payload, config } => {
-            input_digest(&json!({ "payload": payload, "config": config }))
-        }
-        Call::Route { context } => input_digest(context),
-        Call::Settle { context, report } => input_digest(&(context, report)),
-    }
+    let given = match call {
+        Call::Validate { payload, config } => Given::Validate { payload, config },
+        Call::Route { context } => Given::Route(context),
+        Call::Settle { context, report } => Given::Settle(context, report),
+    };
+    given.digest()
 }
 
 /// The payload is at fault: two versions of the plugin break down on it.
