@@ -94,7 +94,7 @@ async fn bring(shared: &Shared, kind: CallbackKind, request: Request) -> Result<
             CallbackKind::Result => engine.result(callback, token).await,
         }
     });
-    Ok(applied.await??)
+    Ok(applied.await?)
 }
 
 /// Tells the log and the trace which attempt a callback is about, as it says itself.

@@ -67,7 +67,7 @@ async fn accept(shared: &Shared, caller: &Calling, request: Request) -> Result<A
     take_place_in_trace(&mut command);
     let _turn = shared.clients.turn()?;
     let engine = Arc::clone(&shared.engine);
-    let accepted = to_the_end(async move { engine.accept(command).await }).await??;
+    let accepted = to_the_end(async move { engine.accept(command).await }).await?;
     Span::current().record("jobId", field::display(accepted.job.id));
     Ok(accepted)
 }

@@ -82,7 +82,7 @@ pub(super) async fn migrate(
     let MigrateBody { to, force } = read(&shared, request).await?;
     let engine = Arc::clone(&shared.engine);
     let moving = async move { engine.migrate(id, Generation(to), force).await };
-    let moved = to_the_end(moving).await??;
+    let moved = to_the_end(moving).await?;
     let view = MovedView {
         job: JobView::from(&*moved.job),
         differences: moved.differences.iter().map(Into::into).collect(),

@@ -111,7 +111,7 @@ pub(super) async fn pause(
         reason: wanted.reason,
     };
     let engine = Arc::clone(&shared.engine);
-    to_the_end(async move { engine.pauses().pause(pause).await }).await??;
+    to_the_end(async move { engine.pauses().pause(pause).await }).await?;
     Ok(noted(detail, list(&shared).await?))
 }
 
@@ -141,7 +141,7 @@ pub(super) async fn resume(
     let detail = target.to_string();
     let now = shared.engine.ports().clock.now();
     let engine = Arc::clone(&shared.engine);
-    to_the_end(async move { engine.pauses().resume(&target, now).await }).await??;
+    to_the_end(async move { engine.pauses().resume(&target, now).await }).await?;
     Ok(noted(detail, list(&shared).await?))
 }
 

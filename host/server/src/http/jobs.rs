@@ -130,7 +130,7 @@ pub(super) async fn cancel(
     let id = own(&shared, &caller, path).await?;
     let engine = Arc::clone(&shared.engine);
     let _turn = shared.clients.turn()?;
-    let job = to_the_end(async move { engine.cancel(id).await }).await??;
+    let job = to_the_end(async move { engine.cancel(id).await }).await?;
     Ok((StatusCode::ACCEPTED, Json(JobView::from(&*job))))
 }
 
@@ -157,7 +157,7 @@ pub(super) async fn redrive(
     let id = own(&shared, &caller, path).await?;
     let engine = Arc::clone(&shared.engine);
     let _turn = shared.clients.turn()?;
-    let job = to_the_end(async move { engine.redrive(id).await }).await??;
+    let job = to_the_end(async move { engine.redrive(id).await }).await?;
     Ok((StatusCode::ACCEPTED, Json(JobView::from(&*job))))
 }
 

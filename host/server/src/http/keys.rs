@@ -66,7 +66,7 @@ pub(super) async fn create(
     })?;
     let engine = Arc::clone(&shared.engine);
     let by = caller.0.name;
-    let made = to_the_end(async move { engine.keys().issue(grant, &by, &random).await }).await?;
+    let made = to_the_end(async move { engine.keys().issue(grant, &by, &random).await }).await;
     let issued = made.map_err(|error| match error {
         IssueError::Unfit(unfit) => invalid(unfit.to_string()),
         IssueError::Store(error) => error.into(),
@@ -111,7 +111,7 @@ pub(super) async fn revoke(
     let id = text.split(':').next().and_then(KeyId::parse);
     let id = id.ok_or_else(not_found)?;
     let engine = Arc::clone(&shared.engine);
-    let revoked = to_the_end(async move { engine.keys().revoke(&id).await }).await??;
+    let revoked = to_the_end(async move { engine.keys().revoke(&id).await }).await?;
     let now = shared.engine.ports().clock.now();
     let key = revoked.ok_or_else(not_found)?;
     Ok(Json(KeyView::new(key, now)))

@@ -12,17 +12,19 @@
 //! openapi     the same as a document
 //! ```
 //!
-//! A handler that changes something runs as a task of its own ([`to_the_end`]): a client that hangs up does not stop
-//! it halfway.
+//! What changes something is carried through ([`to_the_end`]): a client that hangs up does not stop it halfway.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
 use lucius_engine::Engine;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
@@ -229,11 +231,63 @@ impl Shared {
 pub use openapi::document;
 
 /// Carries a change through, also when nobody waits for the answer any more.
-async fn to_the_end<T: Send + 'static>(
-    work: impl Future<Output = T> + Send + 'static,
-) -> Result<T, Problem> {
-    tokio::spawn(work.in_current_span()).await.map_err(|error| {
-        tracing::error!(%error, "a request broke down");
-        Problem::internal()
-    })
+fn to_the_end<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> ToTheEnd<T> {
+    ToTheEnd(Some(Box::pin(work.in_current_span())))
+}
+
+/// Work that goes on as a task of its own when this is dropped before its end. As long as somebody waits there is no
+/// need of one, with its way to another thread and back.
+struct ToTheEnd<T: Send + 'static>(Option<Pin<Box<dyn Future<Output = T> + Send>>>);
+
+impl<T: Send + 'static> Future for ToTheEnd<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        // Taken out, so that work that panics is not taken up again.
+        #[expect(clippy::expect_used, reason = "no future is polled after its end")]
+        let mut work = self.0.take().expect("it is not at its end");
+        let polled = work.as_mut().poll(context);
+        if polled.is_pending() {
+            self.0 = Some(work);
+        }
+        polled
+    }
+}
+
+impl<T: Send + 'static> Drop for ToTheEnd<T> {
+    fn drop(&mut self) {
+        // Without a runtime the process is at its end, too.
+        if let (Some(work), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
+            runtime.spawn(work);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn work_goes_on_when_nobody_waits_for_it_any_more() {
+        let (go, gone) = oneshot::channel();
+        let (end, ended) = oneshot::channel();
+        let work = to_the_end(async move {
+            let went = gone.await;
+            end.send(went).ok();
+        });
+        assert_eq!(work.now_or_never(), None, "it waits, and is dropped");
+        go.send(7).unwrap();
+        assert_eq!(ended.await.unwrap(), Ok(7));
+    }
+
+    #[tokio::test]
+    async fn work_that_somebody_waits_for_gives_its_answer_and_is_done_once() {
+        let (end, ended) = oneshot::channel();
+        let work = to_the_end(async move { end.send(1).map(|()| 2) });
+        assert_eq!(work.await, Ok(2));
+        assert_eq!(ended.await, Ok(1));
+    }
 }

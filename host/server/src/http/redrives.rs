@@ -123,7 +123,7 @@ pub(super) async fn begin(
         let matched = engine.count_redrive(&order.target).await?;
         return Ok(Json(RedriveView::dry(&order, matched)).into_response());
     }
-    let redrive = to_the_end(async move { engine.begin_redrive(order).await }).await??;
+    let redrive = to_the_end(async move { engine.begin_redrive(order).await }).await?;
     let location = format!("/v1/redrives/{}", redrive.id);
     let view = RedriveView::from(&redrive);
     let detail = Detail(view.in_short());
@@ -196,7 +196,7 @@ pub(super) async fn cancel(
     query::none(query.as_deref())?;
     let id = named(path)?;
     let engine = Arc::clone(&shared.engine);
-    let redrive = to_the_end(async move { engine.cancel_redrive(id).await }).await??;
+    let redrive = to_the_end(async move { engine.cancel_redrive(id).await }).await?;
     Ok((StatusCode::ACCEPTED, Json(RedriveView::from(&redrive))))
 }
 

@@ -87,7 +87,7 @@ pub(super) async fn plan(
 ) -> Result<Json<PlanView>, Problem> {
     let options = options(&shared, request).await?;
     let engine = Arc::clone(&shared.engine);
-    match to_the_end(async move { engine.plan(options).await }).await?? {
+    match to_the_end(async move { engine.plan(options).await }).await? {
         Ok(plan) => Ok(Json(PlanView::from(&plan))),
         Err(errors) => Err(refused(&errors)),
     }
@@ -111,7 +111,7 @@ pub(super) async fn reload(
 ) -> Result<Json<ActivatedView>, Problem> {
     let options = options(&shared, request).await?;
     let engine = Arc::clone(&shared.engine);
-    let outcome = to_the_end(async move { engine.reload(options).await }).await??;
+    let outcome = to_the_end(async move { engine.reload(options).await }).await?;
     activated(&shared, outcome).await
 }
 
@@ -134,7 +134,7 @@ pub(super) async fn rollback(
     let RollbackBody { to } = read(&shared, request).await?;
     let engine = Arc::clone(&shared.engine);
     let to = to.map(Generation);
-    let outcome = to_the_end(async move { engine.rollback(to).await }).await??;
+    let outcome = to_the_end(async move { engine.rollback(to).await }).await?;
     activated(&shared, outcome).await
 }
 
@@ -156,7 +156,7 @@ pub(super) async fn approve(
 ) -> Result<Json<ApprovalView>, Problem> {
     let DigestBody { digest } = read(&shared, request).await?;
     let engine = Arc::clone(&shared.engine);
-    match to_the_end(async move { engine.approve(digest).await }).await? {
+    match to_the_end(async move { engine.approve(digest).await }).await {
         Ok(approval) => Ok(Json(ApprovalView::from(&approval))),
         Err(ApproveError::Ledger(error)) => Err(error.into()),
         Err(error @ (ApproveError::Unknown(_) | ApproveError::Unreadable(_))) => {
@@ -186,7 +186,7 @@ pub(super) async fn release(
 ) -> Result<Json<RegistryView>, Problem> {
     let DigestBody { digest } = read(&shared, request).await?;
     let engine = Arc::clone(&shared.engine);
-    if to_the_end(async move { engine.release(digest).await }).await?? {
+    if to_the_end(async move { engine.release(digest).await }).await? {
         return view(&shared).await.map(Json);
     }
     Err(refused(&[EntryError {

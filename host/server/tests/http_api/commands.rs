@@ -284,7 +284,8 @@ async fn a_host_that_stops_takes_no_commands_and_still_shows_jobs() {
 async fn a_client_that_hangs_up_does_not_stop_what_it_began() {
     let host = Host::start().await;
     let mut changes = host.engine.watch();
-    let request = json_request("/v1/commands", command().to_string());
+    let pausing = command_with("payload", json!({ "do": "pause" }));
+    let request = json_request("/v1/commands", pausing.to_string());
     let answered = host.router.clone().oneshot(request).now_or_never();
     assert!(answered.is_none(), "the client is gone before the answer");
     let job = changes.recv().await.unwrap();

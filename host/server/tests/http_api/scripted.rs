@@ -24,7 +24,7 @@ use uuid::Uuid;
 pub(crate) const INSIDE: &str = "INSIDE /srv/secret";
 
 /// A runtime for components that are nothing but their description. What a call does is up to the payload:
-/// `{"do": "violate" | "trap" | "refuse" | "panic" | "skip" | "hang"}`, anything else is fine.
+/// `{"do": "violate" | "trap" | "refuse" | "panic" | "skip" | "hang" | "pause"}`, anything else is fine.
 pub(crate) struct Scripted;
 
 #[async_trait]
@@ -48,6 +48,10 @@ impl Runtime for Scripted {
                 Some("trap") => return Err(Fault::Trap(INSIDE.to_owned())),
                 Some("panic") => panic!("{INSIDE}"),
                 Some("hang") => std::future::pending().await,
+                Some("pause") => {
+                    tokio::task::yield_now().await;
+                    Answer::Validated(Ok(payload))
+                }
                 Some(_) | None => Answer::Validated(Ok(payload)),
             },
             Call::Route { context } => match context.payload["do"].as_str() {

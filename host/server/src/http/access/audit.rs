@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, Method};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use lucius_engine::access::{Caller, Scope};
 use lucius_engine::audit::{Begun, Entry};
 
@@ -63,7 +63,7 @@ pub(super) async fn carry_out(
         }
         response
     });
-    carried_out.await.unwrap_or_else(Problem::into_response)
+    carried_out.await
 }
 
 fn is_on_record(guard: &Guard, caller: &Caller, method: &Method) -> bool {
