@@ -131,6 +131,9 @@ pub(crate) fn job_id(row: &Row<'_>, column: usize) -> Result<JobId, ReadError> {
     Ok(JobId(Uuid::from_bytes(row.get(column)?)))
 }
 
+/// What most JSON columns fit in; one that does not grows.
+const USUAL_BYTES: usize = 2_048;
+
 /// Begins the sum at the end of a JSON column; no JSON text ends like this.
 const SUM: &str = "\n#";
 
@@ -216,12 +219,12 @@ pub(crate) fn number(value: u64) -> Result<i64, Error> {
 }
 
 fn json(value: &impl serde::Serialize) -> Result<String, Error> {
-    use std::fmt::Write as _;
+    use std::io::Write as _;
 
-    let mut text =
-        serde_json::to_string(value).map_err(|error| Error::Corrupt(error.to_string()))?;
-    let sum = crc32fast::hash(text.as_bytes());
-    // Writing to a text cannot fail.
-    let _always = write!(text, "{SUM}{sum:08x}");
-    Ok(text)
+    let corrupt = |error: &dyn std::fmt::Display| Error::Corrupt(error.to_string());
+    let mut text = Vec::with_capacity(USUAL_BYTES);
+    serde_json::to_writer(&mut text, value).map_err(|error| corrupt(&error))?;
+    let sum = crc32fast::hash(&text);
+    write!(text, "{SUM}{sum:08x}").map_err(|error| corrupt(&error))?;
+    String::from_utf8(text).map_err(|error| corrupt(&error))
 }

@@ -197,8 +197,13 @@ fn header(text: &str) -> Result<HeaderValue, Problem> {
 
 /// JSON in ASCII: outside its strings, JSON has no other characters.
 fn json_header(json: &Value) -> Result<HeaderValue, Problem> {
-    let mut ascii = String::new();
-    for c in json.to_string().chars() {
+    // A value that is in memory always serializes.
+    let text = serde_json::to_string(json).unwrap_or_default();
+    if text.is_ascii() {
+        return header(&text);
+    }
+    let mut ascii = String::with_capacity(text.len());
+    for c in text.chars() {
         if c.is_ascii() {
             ascii.push(c);
         } else {

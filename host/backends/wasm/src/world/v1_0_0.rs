@@ -135,7 +135,7 @@ impl Exports {
         match call {
             Call::Validate { payload, config } => {
                 let validate = instance.get_typed_func(&mut *store, self.validate)?;
-                let (payload, config) = (payload.to_string(), config.to_string());
+                let (payload, config) = (convert::text(payload), convert::text(config));
                 let said: ValidateResult = validate.call(store, (&*payload, &*config))?;
                 Ok(convert::validated(said, output))
             }

@@ -8,6 +8,7 @@ use lucius_domain::job::Failure;
 use lucius_domain::plugin as domain;
 use lucius_domain::routing::Mode;
 use lucius_ports::plugin::{Answer, Fault};
+use serde_json::Value;
 
 use super::{DescribeResult, RouteResult, SettleResult, ValidateResult, wit};
 use crate::output::{Output, broken};
@@ -31,9 +32,9 @@ pub(super) fn context(context: &domain::Context) -> wit::Context {
         attempt: context.attempt,
         max_attempts: context.max_attempts,
         input: artifact(&context.input),
-        payload: context.payload.to_string(),
+        payload: text(&context.payload),
         earlier: earlier.collect(),
-        config: context.config.to_string(),
+        config: text(&context.config),
     }
 }
 
@@ -57,7 +58,7 @@ pub(super) fn outcome(report: &domain::Report) -> wit::Outcome {
             retryable: *retryable,
             code: failure.code.clone(),
             message: failure.message.clone(),
-            details: details.to_string(),
+            details: text(details),
         }),
     }
 }
@@ -67,8 +68,14 @@ fn artifact(artifact: &domain::Artifact) -> wit::Artifact {
         uri: artifact.uri.clone(),
         content_type: artifact.content_type.clone(),
         size_bytes: artifact.size_bytes,
-        metadata: artifact.metadata.to_string(),
+        metadata: text(&artifact.metadata),
     }
+}
+
+/// A document's text, written at once; `to_string` would pass each piece of it through a formatter.
+pub(super) fn text(document: &Value) -> String {
+    // A value that is in memory always serializes.
+    serde_json::to_string(document).unwrap_or_default()
 }
 
 /// What the plugin says of itself.
