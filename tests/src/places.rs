@@ -48,6 +48,14 @@ pub fn browser() -> (PathBuf, PathBuf) {
     )
 }
 
+/// The program that asks a host what its OpenAPI document allows.
+///
+/// # Panics
+/// It is not there; the text says how to bring it.
+pub fn schemathesis() -> PathBuf {
+    present(target().join("tools/bin/schemathesis"))
+}
+
 /// A document that the OCR tests keep.
 pub fn document(name: &str) -> PathBuf {
     present(workspace().join("platform/tests/fixtures").join(name))

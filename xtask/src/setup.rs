@@ -7,9 +7,12 @@
 mod azurite;
 mod browser;
 mod componentize;
+mod launcher;
 mod model;
 mod npm;
 mod packages;
+mod pypi;
+mod schemathesis;
 
 use anyhow::{Result, bail};
 
@@ -29,6 +32,7 @@ pub(crate) fn run() -> Result<()> {
         ("javascript", componentize::javascript),
         ("python", componentize::python),
         ("browser", browser::bring),
+        ("api tester", schemathesis::bring),
     ] {
         match bring() {
             Ok(Outcome::There(place)) => say(name, &format!("already there: {place}")),

@@ -129,7 +129,10 @@ impl Generations for SqliteLedger {
     }
 
     async fn generation(&self, generation: Generation) -> Result<Option<GenerationRecord>, Error> {
-        let number = number(generation.0)?;
+        // A number that cannot be stored is that of no generation.
+        let Ok(number) = number(generation.0) else {
+            return Ok(None);
+        };
         self.readers
             .read(move |from| read::one_generation(from, number))
             .await

@@ -20,8 +20,7 @@ use super::{Shared, query};
     ),
     responses(
         (status = 200, description = "A page of the trail", body = AuditListView),
-        (status = 400, description = "INVALID_QUERY, INVALID_CURSOR"),
-        (status = 503, description = "LEDGER_UNAVAILABLE; see Retry-After"),
+        (status = 400, description = "INVALID_CURSOR"),
     )
 )]
 pub(super) async fn list(

@@ -59,9 +59,7 @@ impl Clients {
 
 /// Lets nothing through but what workers and load balancers ask, and has the connection of everybody else closed.
 pub(super) async fn workers_only(request: Request, next: Next) -> Response {
-    let path = request.uri().path();
-    let is_for_workers = path.starts_with("/v1/callbacks/") || path.starts_with("/bus/");
-    if is_for_workers || matches!(path, "/healthz" | "/readyz") {
+    if is_for_workers(request.uri().path()) {
         return next.run(request).await;
     }
     let detail =
@@ -70,6 +68,12 @@ pub(super) async fn workers_only(request: Request, next: Next) -> Response {
     let close = HeaderValue::from_static("close");
     response.headers_mut().insert(CONNECTION, close);
     response
+}
+
+/// What is answered however many clients there are.
+pub(super) fn is_for_workers(path: &str) -> bool {
+    let is_work = path.starts_with("/v1/callbacks/") || path.starts_with("/bus/");
+    is_work || matches!(path, "/healthz" | "/readyz")
 }
 
 fn busy(detail: &'static str) -> Problem {

@@ -21,11 +21,11 @@ type Answer = Result<Json<CallbackView>, Problem>;
     request_body = ref("#/components/schemas/Ack"),
     responses(
         (status = 200, description = "It is durable, or known already", body = CallbackView),
-        (status = 400, description = "INVALID_JSON"), (status = 401, description = "TOKEN_MISSING"),
+        (status = 401, description = "TOKEN_MISSING"),
         (status = 403, description = "TOKEN_REFUSED"), (status = 404, description = "JOB_NOT_FOUND"),
-        (status = 409, description = "STALE_ATTEMPT"), (status = 413, description = "BODY_TOO_LARGE"),
-        (status = 415, description = "UNSUPPORTED_MEDIA_TYPE"), (status = 422, description = "INVALID_CALLBACK"),
-        (status = 503, description = "LEDGER_UNAVAILABLE, CONTENDED; send it again"),
+        (status = 409, description = "STALE_ATTEMPT"),
+        (status = 422, description = "INVALID_CALLBACK"),
+        (status = 503, description = "CONTENDED; send it again"),
     )
 )]
 pub(super) async fn ack(State(shared): State<Arc<Shared>>, request: Request) -> Answer {
@@ -38,11 +38,11 @@ pub(super) async fn ack(State(shared): State<Arc<Shared>>, request: Request) -> 
     request_body = ref("#/components/schemas/Heartbeat"),
     responses(
         (status = 200, description = "The lease runs anew, or the job is over", body = CallbackView),
-        (status = 400, description = "INVALID_JSON"), (status = 401, description = "TOKEN_MISSING"),
+        (status = 401, description = "TOKEN_MISSING"),
         (status = 403, description = "TOKEN_REFUSED"), (status = 404, description = "JOB_NOT_FOUND"),
-        (status = 409, description = "STALE_ATTEMPT"), (status = 413, description = "BODY_TOO_LARGE"),
-        (status = 415, description = "UNSUPPORTED_MEDIA_TYPE"), (status = 422, description = "INVALID_CALLBACK"),
-        (status = 503, description = "LEDGER_UNAVAILABLE, CONTENDED; send it again"),
+        (status = 409, description = "STALE_ATTEMPT"),
+        (status = 422, description = "INVALID_CALLBACK"),
+        (status = 503, description = "CONTENDED; send it again"),
     )
 )]
 pub(super) async fn heartbeat(State(shared): State<Arc<Shared>>, request: Request) -> Answer {
@@ -57,12 +57,11 @@ pub(super) async fn heartbeat(State(shared): State<Arc<Shared>>, request: Reques
     request_body = ref("#/components/schemas/Result"),
     responses(
         (status = 200, description = "It is durable, or known already", body = CallbackView),
-        (status = 400, description = "INVALID_JSON"), (status = 401, description = "TOKEN_MISSING"),
+        (status = 401, description = "TOKEN_MISSING"),
         (status = 403, description = "TOKEN_REFUSED"), (status = 404, description = "JOB_NOT_FOUND"),
         (status = 409, description = "STALE_ATTEMPT, CALLBACK_CONFLICT"),
-        (status = 413, description = "BODY_TOO_LARGE, TOO_LARGE (more than the ledger takes)"),
-        (status = 415, description = "UNSUPPORTED_MEDIA_TYPE"), (status = 422, description = "INVALID_CALLBACK"),
-        (status = 503, description = "LEDGER_UNAVAILABLE, CONTENDED; send it again"),
+        (status = 422, description = "INVALID_CALLBACK"),
+        (status = 503, description = "CONTENDED; send it again"),
     )
 )]
 pub(super) async fn result(State(shared): State<Arc<Shared>>, request: Request) -> Answer {

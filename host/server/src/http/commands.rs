@@ -28,14 +28,12 @@ use crate::telemetry::traces;
     responses(
         (status = 202, description = "The job is durable", body = AcceptedView,
          headers(("Location" = String, description = "The job: `/v1/jobs/{jobId}`"))),
-        (status = 400, description = "INVALID_JSON, UNSUPPORTED_REQUEST_TYPE, DOC_ID_REQUIRED"),
-        (status = 408, description = "REQUEST_TIMEOUT"),
+        (status = 400, description = "UNSUPPORTED_REQUEST_TYPE, DOC_ID_REQUIRED"),
+        (status = 403, description = "TENANT_NOT_ALLOWED"),
         (status = 409, description = "IDEMPOTENCY_KEY_REUSED"),
-        (status = 413, description = "BODY_TOO_LARGE, TOO_LARGE (more than the ledger takes)"),
-        (status = 415, description = "UNSUPPORTED_MEDIA_TYPE"),
         (status = 422, description = "INVALID_ENVELOPE, INVALID_PAYLOAD, REF_NOT_ALLOWED, ROUTE_REJECTED"),
-        (status = 429, description = "TENANT_LIMIT, LANE_LIMIT, GLOBAL_LIMIT; see Retry-After"),
-        (status = 503, description = "PAUSED, PLUGIN_FAULT, LEDGER_UNAVAILABLE, BUS_UNAVAILABLE, BUSY, DRAINING, CONTENDED; see Retry-After"),
+        (status = 429, description = "TENANT_LIMIT, TENANT_FUEL_LIMIT, LANE_LIMIT, GLOBAL_LIMIT"),
+        (status = 503, description = "PAUSED, PLUGIN_FAULT, BUS_UNAVAILABLE, DRAINING, CONTENDED"),
     )
 )]
 pub(super) async fn submit(

@@ -5,6 +5,7 @@ use axum::extract::Path;
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY};
 use axum::response::{IntoResponse, Response};
 
+use super::jobs::IdPath;
 use super::problem::Problem;
 
 /// Only what this host itself serves may run or be asked; nobody may frame it.
@@ -39,12 +40,17 @@ pub(super) async fn page() -> Response {
     get, path = "/console/{file}", operation_id = "consolePart", tag = "operation",
     params(("file" = String, Path, description = "The name of a script, a style sheet or a picture")),
     responses(
-        (status = 200, description = "The file", body = String),
+        (status = 200, description = "The file", content(
+            (String = "text/javascript"), (String = "text/css"), (String = "text/html"), (String = "image/svg+xml"),
+        )),
         (status = 404, description = "NOT_FOUND"),
     )
 )]
-pub(super) async fn part(Path(name): Path<String>) -> Response {
-    file(&name)
+pub(super) async fn part(name: IdPath) -> Response {
+    match name {
+        Ok(Path(name)) => file(&name),
+        Err(_) => Problem::not_found().into_response(),
+    }
 }
 
 fn file(name: &str) -> Response {

@@ -22,8 +22,7 @@ use super::{Shared, query};
     ),
     responses(
         (status = 200, description = "The groups and the queues", body = DeadLettersView),
-        (status = 400, description = "INVALID_QUERY"),
-        (status = 503, description = "LEDGER_UNAVAILABLE, BUS_UNAVAILABLE; see Retry-After"),
+        (status = 503, description = "BUS_UNAVAILABLE"),
     )
 )]
 pub(super) async fn list(

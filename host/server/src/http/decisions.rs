@@ -37,7 +37,6 @@ pub(super) struct MigrateBody {
     responses(
         (status = 200, description = "The decisions, in order", body = DecisionListView),
         (status = 404, description = "JOB_NOT_FOUND"),
-        (status = 503, description = "LEDGER_UNAVAILABLE; see Retry-After"),
     )
 )]
 pub(super) async fn list(
@@ -69,7 +68,7 @@ pub(super) async fn list(
         (status = 404, description = "JOB_NOT_FOUND"),
         (status = 409, description = "JOB_TERMINAL, MIGRATION_DIFFERS, with `differences`"),
         (status = 422, description = "MIGRATION_REFUSED, INVALID_BODY"),
-        (status = 503, description = "LEDGER_UNAVAILABLE, CONTENDED; see Retry-After"),
+        (status = 503, description = "CONTENDED"),
     )
 )]
 pub(super) async fn migrate(

@@ -31,9 +31,8 @@ use super::{Shared, query, stream};
         (status = 200, description = "The events",
          content((EventListView = "application/json"), (String = "text/event-stream"))),
         (status = 204, description = "To a stream taken up again: the job is over and all was sent"),
-        (status = 400, description = "INVALID_QUERY"),
         (status = 404, description = "JOB_NOT_FOUND"),
-        (status = 503, description = "LEDGER_UNAVAILABLE, DRAINING, STREAM_LIMIT; see Retry-After"),
+        (status = 503, description = "DRAINING, STREAM_LIMIT"),
     )
 )]
 pub(super) async fn events(

@@ -21,8 +21,6 @@ use super::{Shared, body, query, to_the_end};
     get, path = "/v1/gates", operation_id = "showGates", tag = "operation",
     responses(
         (status = 200, description = "Each limit, what it lets in now and what it turned away", body = GatesView),
-        (status = 400, description = "INVALID_QUERY"),
-        (status = 503, description = "LEDGER_UNAVAILABLE; see Retry-After"),
     )
 )]
 pub(super) async fn show(
@@ -65,8 +63,6 @@ pub(super) async fn show(
     get, path = "/v1/pauses", operation_id = "listPauses", tag = "operation",
     responses(
         (status = 200, description = "All pauses", body = PauseListView),
-        (status = 400, description = "INVALID_QUERY"),
-        (status = 503, description = "LEDGER_UNAVAILABLE; see Retry-After"),
     )
 )]
 pub(super) async fn pauses(
@@ -86,12 +82,7 @@ pub(super) async fn pauses(
     request_body = WantedPauseView,
     responses(
         (status = 200, description = "All pauses; every host goes by them within a second", body = PauseListView),
-        (status = 400, description = "INVALID_QUERY, INVALID_JSON"),
-        (status = 408, description = "REQUEST_TIMEOUT"),
-        (status = 413, description = "BODY_TOO_LARGE"),
-        (status = 415, description = "UNSUPPORTED_MEDIA_TYPE"),
         (status = 422, description = "INVALID_PAUSE"),
-        (status = 503, description = "LEDGER_UNAVAILABLE; see Retry-After"),
     )
 )]
 pub(super) async fn pause(
@@ -123,12 +114,7 @@ pub(super) async fn pause(
     request_body = ResumeView,
     responses(
         (status = 200, description = "The pauses that are left", body = PauseListView),
-        (status = 400, description = "INVALID_QUERY, INVALID_JSON"),
-        (status = 408, description = "REQUEST_TIMEOUT"),
-        (status = 413, description = "BODY_TOO_LARGE"),
-        (status = 415, description = "UNSUPPORTED_MEDIA_TYPE"),
         (status = 422, description = "INVALID_PAUSE"),
-        (status = 503, description = "LEDGER_UNAVAILABLE; see Retry-After"),
     )
 )]
 pub(super) async fn resume(

@@ -37,8 +37,8 @@ pub(super) type IdPath = Result<Path<String>, PathRejection>;
     ),
     responses(
         (status = 200, description = "A page of jobs", body = JobListView),
-        (status = 400, description = "INVALID_QUERY, INVALID_CURSOR"),
-        (status = 503, description = "LEDGER_UNAVAILABLE; see Retry-After"),
+        (status = 400, description = "INVALID_CURSOR"),
+        (status = 403, description = "TENANT_NOT_ALLOWED"),
     )
 )]
 pub(super) async fn list(
@@ -69,7 +69,6 @@ pub(super) async fn list(
     responses(
         (status = 200, description = "The job", body = JobView),
         (status = 404, description = "JOB_NOT_FOUND"),
-        (status = 503, description = "LEDGER_UNAVAILABLE; see Retry-After"),
     )
 )]
 pub(super) async fn show(
@@ -93,7 +92,6 @@ pub(super) async fn show(
     responses(
         (status = 200, description = "The steps, in order", body = StepListView),
         (status = 404, description = "JOB_NOT_FOUND"),
-        (status = 503, description = "LEDGER_UNAVAILABLE; see Retry-After"),
     )
 )]
 pub(super) async fn steps(
@@ -117,7 +115,7 @@ pub(super) async fn steps(
         (status = 202, description = "The job, CANCELLED or CANCELLING", body = JobView),
         (status = 404, description = "JOB_NOT_FOUND"),
         (status = 409, description = "JOB_TERMINAL"),
-        (status = 503, description = "LEDGER_UNAVAILABLE, CONTENDED; see Retry-After"),
+        (status = 503, description = "CONTENDED"),
     )
 )]
 pub(super) async fn cancel(
@@ -144,7 +142,8 @@ pub(super) async fn cancel(
         (status = 202, description = "The job, which is under way again", body = JobView),
         (status = 404, description = "JOB_NOT_FOUND"),
         (status = 409, description = "JOB_NOT_FAILED"),
-        (status = 503, description = "LEDGER_UNAVAILABLE, CONTENDED; see Retry-After"),
+        (status = 429, description = "TENANT_LIMIT, LANE_LIMIT, GLOBAL_LIMIT"),
+        (status = 503, description = "PAUSED, CONTENDED"),
     )
 )]
 pub(super) async fn redrive(

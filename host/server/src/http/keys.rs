@@ -21,8 +21,6 @@ use crate::system::random_key;
     get, path = "/v1/keys", operation_id = "listKeys", tag = "access",
     responses(
         (status = 200, description = "All keys that were ever made, without their secrets", body = KeyListView),
-        (status = 400, description = "INVALID_QUERY"),
-        (status = 503, description = "LEDGER_UNAVAILABLE; see Retry-After"),
     )
 )]
 pub(super) async fn list(
@@ -44,12 +42,7 @@ pub(super) async fn list(
     request_body = WantedKeyView,
     responses(
         (status = 201, description = "The new key", body = NewKeyView),
-        (status = 400, description = "INVALID_QUERY, INVALID_JSON"),
-        (status = 408, description = "REQUEST_TIMEOUT"),
-        (status = 413, description = "BODY_TOO_LARGE"),
-        (status = 415, description = "UNSUPPORTED_MEDIA_TYPE"),
         (status = 422, description = "INVALID_KEY"),
-        (status = 503, description = "LEDGER_UNAVAILABLE; see Retry-After"),
     )
 )]
 pub(super) async fn create(
@@ -92,9 +85,7 @@ pub(super) async fn create(
     params(("keyId" = String, Path, description = "The key's id")),
     responses(
         (status = 200, description = "The key, which opens nothing any more", body = KeyView),
-        (status = 400, description = "INVALID_QUERY"),
         (status = 404, description = "KEY_NOT_FOUND"),
-        (status = 503, description = "LEDGER_UNAVAILABLE; see Retry-After"),
     )
 )]
 pub(super) async fn revoke(

@@ -14,11 +14,13 @@ use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 
 use super::access::Needs;
-use super::routes::{self, Route};
+use super::routes;
 use super::{
     audit, callbacks, commands, console, dead_letters, decisions, events, gates, health, hosts,
     jobs, keys, metrics, redrives, registry, views,
 };
+
+mod problems;
 
 /// Contracts under the names that the handlers refer to.
 const CONTRACTS: [(&str, Schema); 4] = [
@@ -48,7 +50,7 @@ static TEXT: LazyLock<String> = LazyLock::new(|| format!("{:#}\n", document()));
 #[openapi(
     info(
         title = "LUCIUS",
-        description = "Runs document jobs that must not get lost. Every error is a problem document (RFC 9457) with a stable `code`. The calls of the embedded bus, below /bus, are those of Azure Service Bus; see docs/bus.md.",
+        description = "Runs document jobs that must not get lost. Every error is a problem document (RFC 9457) with a stable `code`, and each call names all that it answers with; a path or a method that is not here answers 404 `NOT_FOUND` or 405 `METHOD_NOT_ALLOWED`, and what is no HTTP 400 or 431 without a body. The calls of the embedded bus, below /bus, are those of Azure Service Bus; see docs/bus.md.",
     ),
     servers((url = "/")),
     tags(
@@ -86,18 +88,19 @@ pub fn document() -> Value {
     let mut document = serde_json::to_value(&api).unwrap_or(Value::Null);
     add_contracts(&mut document);
     add_states(&mut document);
-    for route in routes::table() {
-        add_access(&mut document, &route);
+    let table = routes::table();
+    for route in &table {
+        let method = route.method.as_str().to_ascii_lowercase();
+        let operation = &mut document["paths"][route.path][method];
+        add_access(operation, route.needs);
+        problems::add(operation, route, &table);
     }
-    add_problems(&mut document);
     document
 }
 
-/// Says what a route takes, and what is answered to who has not got it.
-fn add_access(document: &mut Value, route: &Route) {
-    let method = route.method.as_str().to_ascii_lowercase();
-    let operation = &mut document["paths"][route.path][method];
-    let bearer = match route.needs {
+/// Says what a route takes.
+fn add_access(operation: &mut Value, needs: Needs) {
+    let bearer = match needs {
         Needs::Nothing | Needs::Bus => {
             operation["security"] = json!([]);
             return;
@@ -105,11 +108,6 @@ fn add_access(document: &mut Value, route: &Route) {
         Needs::AttemptToken => ATTEMPT,
         Needs::Scope(scope) => {
             operation["x-scope"] = json!(scope);
-            let responses = &mut operation["responses"];
-            responses["401"] = json!({ "description": "CREDENTIAL_MISSING, CREDENTIAL_REFUSED" });
-            responses["403"] = json!({
-                "description": "SCOPE_MISSING, TENANT_NOT_ALLOWED, ORIGIN_NOT_ALLOWED"
-            });
             CREDENTIAL
         }
     };
@@ -161,34 +159,6 @@ fn add_states(document: &mut Value) {
     for schema in ["Job", "Accepted"] {
         let state = &mut document["components"]["schemas"][schema]["properties"]["state"];
         state["enum"] = json!(Status::NAMES);
-    }
-}
-
-/// Gives every error its body, and every call the errors that any call can have.
-fn add_problems(document: &mut Value) {
-    let body = json!({
-        "application/problem+json": { "schema": { "$ref": "#/components/schemas/Problem" } }
-    });
-    let Some(paths) = document["paths"].as_object_mut() else {
-        return;
-    };
-    let operations = paths
-        .values_mut()
-        .filter_map(Value::as_object_mut)
-        .flat_map(|path| path.values_mut());
-    for operation in operations {
-        let Some(responses) = operation["responses"].as_object_mut() else {
-            continue;
-        };
-        responses.insert(
-            "default".to_owned(),
-            json!({ "description": "Any other error" }),
-        );
-        for (status, response) in responses {
-            if !status.starts_with('2') {
-                response["content"] = body.clone();
-            }
-        }
     }
 }
 

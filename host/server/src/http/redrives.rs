@@ -99,12 +99,8 @@ pub(super) enum Source {
         (status = 200, description = "To a dry run: what the redrive would be", body = RedriveView),
         (status = 202, description = "The redrive, which is under way", body = RedriveView,
          headers(("Location" = String, description = "The redrive: `/v1/redrives/{redriveId}`"))),
-        (status = 400, description = "INVALID_JSON"),
-        (status = 408, description = "REQUEST_TIMEOUT"),
-        (status = 413, description = "BODY_TOO_LARGE"),
-        (status = 415, description = "UNSUPPORTED_MEDIA_TYPE"),
         (status = 422, description = "INVALID_REDRIVE"),
-        (status = 503, description = "LEDGER_UNAVAILABLE, BUS_UNAVAILABLE; see Retry-After"),
+        (status = 503, description = "BUS_UNAVAILABLE"),
     )
 )]
 pub(super) async fn begin(
@@ -139,7 +135,6 @@ pub(super) async fn begin(
     get, path = "/v1/redrives", operation_id = "listRedrives", tag = "operation",
     responses(
         (status = 200, description = "The redrives", body = RedriveListView),
-        (status = 503, description = "LEDGER_UNAVAILABLE; see Retry-After"),
     )
 )]
 pub(super) async fn list(
@@ -159,7 +154,6 @@ pub(super) async fn list(
     responses(
         (status = 200, description = "The redrive, with its progress", body = RedriveView),
         (status = 404, description = "REDRIVE_NOT_FOUND"),
-        (status = 503, description = "LEDGER_UNAVAILABLE; see Retry-After"),
     )
 )]
 pub(super) async fn show(
@@ -185,7 +179,7 @@ pub(super) async fn show(
         (status = 202, description = "The redrive, CANCELLED", body = RedriveView),
         (status = 404, description = "REDRIVE_NOT_FOUND"),
         (status = 409, description = "REDRIVE_OVER"),
-        (status = 503, description = "LEDGER_UNAVAILABLE, CONTENDED; see Retry-After"),
+        (status = 503, description = "CONTENDED"),
     )
 )]
 pub(super) async fn cancel(

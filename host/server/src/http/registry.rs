@@ -58,7 +58,6 @@ pub(super) struct DigestBody {
     get, path = "/v1/registry", operation_id = "showRegistry", tag = "registry",
     responses(
         (status = 200, description = "The live generation", body = RegistryView),
-        (status = 503, description = "LEDGER_UNAVAILABLE; see Retry-After"),
     )
 )]
 pub(super) async fn show(
@@ -78,7 +77,6 @@ pub(super) async fn show(
     responses(
         (status = 200, description = "What would change", body = PlanView),
         (status = 422, description = "REGISTRY_REFUSED, with `errors`: [{entry, reason}]; INVALID_BODY"),
-        (status = 503, description = "LEDGER_UNAVAILABLE; see Retry-After"),
     )
 )]
 pub(super) async fn plan(
@@ -102,7 +100,6 @@ pub(super) async fn plan(
     responses(
         (status = 200, description = "The generation that is live now, and what changed", body = ActivatedView),
         (status = 422, description = "REGISTRY_REFUSED, with `errors`: [{entry, reason}]; INVALID_BODY"),
-        (status = 503, description = "LEDGER_UNAVAILABLE; see Retry-After"),
     )
 )]
 pub(super) async fn reload(
@@ -124,7 +121,6 @@ pub(super) async fn reload(
     responses(
         (status = 200, description = "The generation that is live now, and what changed", body = ActivatedView),
         (status = 422, description = "REGISTRY_REFUSED, with `errors`: [{entry, reason}]; INVALID_BODY"),
-        (status = 503, description = "LEDGER_UNAVAILABLE; see Retry-After"),
     )
 )]
 pub(super) async fn rollback(
@@ -147,7 +143,6 @@ pub(super) async fn rollback(
     responses(
         (status = 200, description = "What was approved", body = ApprovalView),
         (status = 422, description = "REGISTRY_REFUSED, with `errors`: [{entry, reason}]; INVALID_BODY"),
-        (status = 503, description = "LEDGER_UNAVAILABLE; see Retry-After"),
     )
 )]
 pub(super) async fn approve(
@@ -177,7 +172,6 @@ pub(super) async fn approve(
     responses(
         (status = 200, description = "The live generation", body = RegistryView),
         (status = 422, description = "REGISTRY_REFUSED: it is not quarantined; INVALID_BODY"),
-        (status = 503, description = "LEDGER_UNAVAILABLE; see Retry-After"),
     )
 )]
 pub(super) async fn release(

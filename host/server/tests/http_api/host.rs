@@ -17,6 +17,7 @@ use lucius_server::http::{Api, Settings};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
+use crate::documented;
 use crate::scripted::{Counted, Scripted, Shaky, Shelf, Ticking};
 
 /// A host whose every part is at hand.
@@ -144,7 +145,10 @@ impl Host {
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
-        Answer::of(self.router.clone().oneshot(request).await.unwrap()).await
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let answer = Answer::of(self.router.clone().oneshot(request).await.unwrap()).await;
+        documented::check(&method, &path, &answer);
+        answer
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {

@@ -10,6 +10,7 @@ mod commands;
 mod connections;
 mod credentials;
 mod dead_letters;
+mod documented;
 mod documents;
 mod gates;
 mod host;

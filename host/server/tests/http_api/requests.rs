@@ -172,6 +172,7 @@ async fn an_unknown_path_is_a_problem_too() {
         "/v1/registry:plans",
         "/v1/dead-letter",
         "/consoles",
+        "/console/%ff",
         "/bus",
         "/%ff",
     ];
