@@ -11,6 +11,8 @@ struct Job {
     entities_written: f64,
     entities_kept: f64,
     bytes_kept: f64,
+    /// To delete it again, when retention does.
+    deletion_requests: f64,
     /// Sends, receives and completes.
     bus_requests: f64,
     messages: f64,
@@ -19,9 +21,10 @@ struct Job {
 
 const JOB: Job = Job {
     table_requests: 16.0,
-    entities_written: 30.0,
-    entities_kept: 17.0,
+    entities_written: 26.0,
+    entities_kept: 15.0,
     bytes_kept: 16_000.0,
+    deletion_requests: 8.0,
     bus_requests: 9.0,
     messages: 3.0,
     message_bytes: 2_000.0,
@@ -181,6 +184,10 @@ fn table() -> String {
         "\nA billion jobs that are kept are {:.0} billion entities and {:.1} TB: {dollars:.0} $ a month.\n",
         JOB.entities_kept,
         gigabytes / 1_000.0,
+    ));
+    text.push_str(&format!(
+        "To delete as many again takes {:.0} $ of requests.\n",
+        1e9 * JOB.deletion_requests / 10_000.0 * PER_10_000_TABLE_REQUESTS,
     ));
     text.push_str(&format!(
         "First limits, in jobs of three steps a second: {:.0} for a Standard namespace with {SUBSCRIPTIONS:.0} subscriptions a \
