@@ -52,7 +52,7 @@ impl Process {
                 .child
                 .try_wait()
                 .is_ok_and(|status| status.is_some())
-                || since.elapsed() > wait::PATIENCE
+                || since.elapsed() > wait::patience()
             {
                 return Err(std::fs::read_to_string(log).unwrap_or_default());
             }

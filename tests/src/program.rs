@@ -87,7 +87,7 @@ impl Run {
         Self {
             command,
             stdin: String::new(),
-            patience: wait::PATIENCE,
+            patience: wait::patience(),
         }
     }
 

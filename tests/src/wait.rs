@@ -2,8 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-/// How long anything may take on a busy machine before it counts as never.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+use crate::azure::Kind;
+
+/// How long anything may take on a busy machine before it counts as never; longer where every write crosses to
+/// Azurite, which has one processor for all tests at once.
+pub fn patience() -> Duration {
+    Duration::from_secs(match Kind::asked() {
+        None => 60,
+        Some(_) => 240,
+    })
+}
+
 /// The same for what compiles.
 pub const COMPILING: Duration = Duration::from_secs(600);
 /// How long to rest between two looks.
@@ -12,14 +21,14 @@ const REST: Duration = Duration::from_millis(10);
 /// Looks until there is something to see.
 ///
 /// # Panics
-/// There is nothing within [`PATIENCE`]; `what` says what was awaited.
+/// There is nothing within [`patience`]; `what` says what was awaited.
 pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let since = Instant::now();
     loop {
         if let Some(seen) = look().await {
             return seen;
         }
-        assert!(since.elapsed() < PATIENCE, "waited in vain: {what}");
+        assert!(since.elapsed() < patience(), "waited in vain: {what}");
         tokio::time::sleep(REST).await;
     }
 }

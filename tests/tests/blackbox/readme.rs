@@ -76,7 +76,8 @@ async fn every_marked_block_of_the_readme_runs() -> anyhow::Result<()> {
             shell.env_remove(name);
         }
         shell.env("LUCIUS_URL", host.url());
-        let output = tokio::time::timeout(wait::PATIENCE, shell.kill_on_drop(true).output()).await;
+        let output =
+            tokio::time::timeout(wait::patience(), shell.kill_on_drop(true).output()).await;
         let output = output.map_err(|_| anyhow::anyhow!("this does not end:\n{block}"))??;
         let said = String::from_utf8_lossy(&output.stdout);
         let errors = String::from_utf8_lossy(&output.stderr);
