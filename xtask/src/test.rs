@@ -5,11 +5,16 @@
 //! runs last, as one more test.
 
 use std::io::{BufRead, BufReader, Write};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
 use crate::{demo, plugins, setup, shell};
+
+/// The first run: everything, on this machine's own ledger and bus.
+const EVERYTHING: [&str; 4] = ["test", "--release", "--workspace", "--no-fail-fast"];
+/// Where the second run has its ledger and bus; see docs/azure.md.
+const BEYOND: &str = "azure-with-faults";
 
 /// What all test programs reported.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -24,7 +29,10 @@ struct Summary {
 /// Sets up, builds, runs every test and the demo, and prints the summary last.
 pub(crate) fn run() -> Result<()> {
     let mut summary = Summary::default();
-    if let Err(error) = prepare().and_then(|()| cargo_test(&mut summary)) {
+    let tested = prepare()
+        .and_then(|()| cargo_test(&mut summary, shell::cargo(&EVERYTHING), ""))
+        .and_then(|()| cargo_test(&mut summary, beyond(), BEYOND));
+    if let Err(error) = tested {
         println!("error: {error:#}");
         summary.fail(format!("{error:#}"));
     } else {
@@ -57,8 +65,27 @@ fn prepare() -> Result<()> {
     ]))
 }
 
-fn cargo_test(summary: &mut Summary) -> Result<()> {
-    let mut command = shell::cargo(&["test", "--release", "--workspace", "--no-fail-fast"]);
+/// The tests of the state machine once more, with ledger and bus where Azure has them, and proxies before both that
+/// fail now and then. What is beside the state machine does not change with the place of the ledger.
+fn beyond() -> Command {
+    let mut command = shell::cargo(&["test", "--release", "--workspace", "--test", "blackbox"]);
+    command.args([
+        "--",
+        "lifecycle::",
+        "callbacks::",
+        "cancelling::",
+        "retries::",
+        "routing::",
+    ]);
+    command.env("LUCIUS_TESTS_ON", BEYOND);
+    command
+}
+
+/// Runs tests; what fails is named with the place they ran on.
+fn cargo_test(summary: &mut Summary, mut command: Command, place: &str) -> Result<()> {
+    if !place.is_empty() {
+        println!("LUCIUS_TESTS_ON={place}");
+    }
     println!("$ {}", shell::typed(&command));
     let mut child = command
         .stdout(Stdio::piped())
@@ -71,7 +98,7 @@ fn cargo_test(summary: &mut Summary) -> Result<()> {
         let line = line.context("cargo's output broke off")?;
         let line = String::from_utf8_lossy(&line);
         println!("{line}");
-        summary.note(&line);
+        summary.note(&line, place);
     }
     let status = child.wait()?;
     if !status.success() && summary.failed == 0 {
@@ -103,8 +130,8 @@ impl Summary {
         self.failures.push(name);
     }
 
-    /// Takes in one line of a test program's output.
-    fn note(&mut self, line: &str) {
+    /// Takes in one line of a test program's output, which ran on a place.
+    fn note(&mut self, line: &str, place: &str) {
         if let Some(counts) = line.strip_prefix("test result:") {
             for part in counts.split([';', '.']) {
                 let mut words = part.split_whitespace();
@@ -119,7 +146,8 @@ impl Summary {
                 }
             }
         } else if let Some(name) = failed_name(line) {
-            self.failures.push(name.to_owned());
+            let name = format!("{name} {place}").trim_end().to_owned();
+            self.failures.push(name);
         }
     }
 
@@ -142,7 +170,7 @@ mod tests {
 
     fn summary_of(output: &str) -> Summary {
         let mut summary = Summary::default();
-        output.lines().for_each(|line| summary.note(line));
+        output.lines().for_each(|line| summary.note(line, ""));
         summary
     }
 
@@ -169,5 +197,12 @@ mod tests {
         let summary =
             summary_of("note: test result: ok. 9 passed; 0 failed;\n9 passed\ntest x ... ok");
         assert_eq!(summary, Summary::default());
+    }
+
+    #[test]
+    fn what_fails_elsewhere_is_named_with_the_place() {
+        let mut summary = Summary::default();
+        summary.note("test b::c ... FAILED", BEYOND);
+        assert_eq!(summary.failures, ["b::c azure-with-faults"]);
     }
 }

@@ -4,6 +4,7 @@
 //! runs as a test of its own on a fixture of its own. Nothing here looks at a clock: a wait that should end early is
 //! so long that a test that sat it out would be noticed.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -61,9 +62,28 @@ macro_rules! bus_conformance {
     };
 }
 
+/// The services that the cases send to. On a bus where a message is lost that comes before its subscription, a fixture
+/// makes theirs beforehand.
+pub const SERVICES: [&str; 4] = ["svc", "other", "a-svc", "b-svc"];
+
+/// The lane of all messages.
+pub fn lane() -> Lane {
+    Lane::of("acme")
+}
+
+thread_local! {
+    static FIRST_JOB: Cell<u128> = const { Cell::new(1) };
+}
+
+/// Messages of this thread are about jobs from this number on. A bus that remembers what it was sent would drop those
+/// of an earlier test.
+pub fn number_jobs_from(first: u128) {
+    FIRST_JOB.set(first);
+}
+
 /// A message to a service, the `n`-th.
 fn message(service: &str, n: u32) -> Message {
-    let job_id = JobId(Uuid::from_u128(u128::from(n) + 1));
+    let job_id = JobId(Uuid::from_u128(FIRST_JOB.get() + u128::from(n)));
     let (step_id, attempt_no) = (StepId::new("ocr"), AttemptNo(1));
     Message {
         message_id: format!("{job_id}:{step_id}:{attempt_no}"),
@@ -77,10 +97,6 @@ fn message(service: &str, n: u32) -> Message {
         attempt_no,
         body: format!("{{\"n\":{n}}}"),
     }
-}
-
-fn lane() -> Lane {
-    Lane::of("acme")
 }
 
 async fn publish(fixture: &dyn Fixture, messages: &[Message]) {
