@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use lucius_tests::answer::Answer;
 use lucius_tests::azure::Kind;
+use lucius_tests::client::Client;
 use lucius_tests::host::Setup;
 use lucius_tests::orders::{order, with};
 use lucius_tests::shared::host_for;
@@ -13,6 +15,20 @@ fn crowd() -> usize {
     match Kind::asked() {
         None => 1_000,
         Some(_) => 200,
+    }
+}
+
+fn answers_get_lost() -> bool {
+    Kind::asked().is_some_and(|kind| kind.fail_one_in > 0)
+}
+
+/// The answer to a command; where answers get lost, the command is sent until one is no 503, as that asks for.
+async fn accepted(client: &Client, order: &Value) -> Answer {
+    loop {
+        let answer = client.post("/v1/commands", order).await;
+        if answer.status != 503 || !answers_get_lost() {
+            return answer;
+        }
     }
 }
 
@@ -31,7 +47,7 @@ async fn i5_of_many_equal_commands_at_once_one_job_comes() {
         let mut calls = tokio::task::JoinSet::new();
         for _ in 0..crowd() {
             let (client, order) = (client.clone(), order.clone());
-            calls.spawn(async move { client.post("/v1/commands", &order).await });
+            calls.spawn(async move { accepted(&client, &order).await });
         }
         let answers = calls.join_all().await;
         let mut jobs = BTreeSet::new();
@@ -43,7 +59,9 @@ async fn i5_of_many_equal_commands_at_once_one_job_comes() {
             jobs.insert(job.to_owned());
             fresh += usize::from(answer.body["duplicate"] == false);
         }
-        assert_eq!((jobs.len(), fresh), (1, 1));
+        assert_eq!(jobs.len(), 1);
+        // The one whose answer was lost heard of its own job as of another's.
+        assert!(fresh == 1 || (fresh == 0 && answers_get_lost()), "{fresh}");
         let list = client
             .get(&format!("/v1/jobs?tenant_id={tenant}"))
             .await
