@@ -94,6 +94,11 @@ impl Disk {
         Self::build(true)
     }
 
+    /// Whether a power cut can be had of it.
+    pub fn can_lose_power(&self) -> bool {
+        self.keeps_what_was_synced
+    }
+
     fn build(keeps_what_was_synced: bool) -> Self {
         let build = || -> io::Result<Self> {
             let folder = TempDir::new()?;
@@ -177,21 +182,49 @@ impl Disk {
         self.set(Word::SyncLies, lie.into());
     }
 
-    /// Replaces a data directory by what a power cut leaves of it. The program must be dead.
+    /// Replaces a data directory by what a power cut leaves of it. The program must be dead. Returns how many bytes
+    /// were written and not synced.
     ///
     /// # Panics
     /// The files cannot be copied.
-    pub fn cut_power(&self, data: &Path) {
+    pub fn cut_power(&self, data: &Path) -> usize {
+        self.lose(data, |synced, _| synced)
+    }
+
+    /// The same of a disk that had begun to write what was not synced: of each sector that was written since, either
+    /// what was synced is left or what came after, as the seed has it, and the file is as long as then or as now.
+    ///
+    /// # Panics
+    /// As [`Disk::cut_power`].
+    pub fn cut_power_while_it_writes(&self, data: &Path, seed: u64) -> usize {
+        let mut dice = fastrand::Rng::with_seed(seed);
+        self.lose(data, |synced, written| torn(synced, written, &mut dice))
+    }
+
+    /// Replaces a data directory by what is left of each file, which follows from what was synced and what was written.
+    fn lose(&self, data: &Path, mut left: impl FnMut(Vec<u8>, &[u8]) -> Vec<u8>) -> usize {
         let survives = self.folder.path().join("survives");
-        let swap = || -> io::Result<()> {
+        let contents = survives.join(".content");
+        let mut swap = || -> io::Result<usize> {
+            let mut unsynced = 0;
+            for (inode, written) in files(data)? {
+                let content = contents.join(inode.to_string());
+                if content.is_file() {
+                    let (synced, written) = (fs::read(&content)?, fs::read(written)?);
+                    let same = synced.iter().zip(&written).filter(|(a, b)| a == b);
+                    unsynced += synced.len().max(written.len()) - same.count();
+                    fs::write(content, left(synced, &written))?;
+                }
+            }
             fs::remove_dir_all(data)?;
             copy(&survives, data)?;
             // The files are new ones now, and all there is of them is on the disk.
             fs::remove_dir_all(&survives)?;
-            fs::create_dir_all(survives.join(".content"))?;
-            keep(data, &survives, &survives.join(".content"))
+            fs::create_dir_all(&contents)?;
+            keep(data, &survives, &contents)?;
+            Ok(unsynced)
         };
-        swap().unwrap_or_else(|error| panic!("no power cut: {error}"));
+        swap().unwrap_or_else(|error| panic!("no power cut: {error}"))
     }
 
     fn set(&self, word: Word, value: u64) {
@@ -206,6 +239,44 @@ impl Default for Disk {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// What a disk writes at once.
+const SECTOR_BYTES: usize = 512;
+
+/// What is left of a file when the power goes while the disk writes.
+fn torn(synced: Vec<u8>, written: &[u8], dice: &mut fastrand::Rng) -> Vec<u8> {
+    let mut left = synced;
+    if dice.bool() {
+        left.resize(written.len(), 0);
+    }
+    for (at, sector) in (0..)
+        .step_by(SECTOR_BYTES)
+        .zip(left.chunks_mut(SECTOR_BYTES))
+    {
+        let written = written.get(at..).unwrap_or_default();
+        if dice.bool() {
+            let both = sector.len().min(written.len());
+            sector[..both].copy_from_slice(&written[..both]);
+        }
+    }
+    left
+}
+
+/// The files below a folder by their inodes, in the order of their names, so that a seed always means the same.
+fn files(folder: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+    let mut found = Vec::new();
+    let mut entries = fs::read_dir(folder)?.collect::<io::Result<Vec<_>>>()?;
+    entries.sort_unstable_by_key(fs::DirEntry::file_name);
+    for entry in entries {
+        let about = entry.metadata()?;
+        if about.is_dir() {
+            found.extend(files(&entry.path())?);
+        } else {
+            found.push((about.ino(), entry.path()));
+        }
+    }
+    Ok(found)
 }
 
 /// Copies what the names in a folder stand for.
@@ -264,4 +335,37 @@ fn library() -> PathBuf {
         (folder, library)
     };
     LIBRARY.get_or_init(compile).1.clone()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_torn_holds_sectors_of_then_and_of_now_and_nothing_else() {
+        let (synced, written) = (vec![1; 5 * SECTOR_BYTES], vec![2; 8 * SECTOR_BYTES + 7]);
+        let mut dice = fastrand::Rng::with_seed(1);
+        let (mut lengths, mut bytes) = (Vec::new(), Vec::new());
+        for _ in 0..64 {
+            let left = torn(synced.clone(), &written, &mut dice);
+            lengths.push(left.len());
+            for (number, sector) in left.chunks(SECTOR_BYTES).enumerate() {
+                // What was never written is nothing yet.
+                let of_then = if number < 5 { 1 } else { 0 };
+                assert!(sector.iter().all(|byte| *byte == sector[0]));
+                assert!(
+                    sector[0] == 2 || sector[0] == of_then,
+                    "{number}: {}",
+                    sector[0]
+                );
+                bytes.push(sector[0]);
+            }
+        }
+        lengths.sort_unstable();
+        lengths.dedup();
+        assert_eq!(lengths, [synced.len(), written.len()]);
+        bytes.sort_unstable();
+        bytes.dedup();
+        assert_eq!(bytes, [0, 1, 2]);
+    }
 }

@@ -197,6 +197,7 @@ mod tests {
             Just(Value::Null),
             any::<bool>().prop_map(Value::from),
             any::<i64>().prop_map(Value::from),
+            (-1_000..1_000_i64).prop_map(Value::from),
             (-1.0e6..1.0e6f64).prop_map(Value::from),
             ".{0,12}".prop_map(Value::from),
         ];

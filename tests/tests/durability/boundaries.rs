@@ -45,13 +45,24 @@ fn some(places: impl Iterator<Item = u64>, one_in: usize) -> Vec<u64> {
 
 #[tokio::test]
 async fn f1_f2_f3_f4_f6_whichever_write_is_the_last_the_job_ends_once() {
-    let (disk, registry, history) = (Arc::new(Disk::new()), registry(), History::default());
+    die_everywhere(Disk::new(), 1).await;
+}
+
+#[tokio::test]
+async fn f8_whichever_write_is_the_last_before_the_power_is_cut_the_job_ends_once() {
+    die_everywhere(Disk::that_can_lose_power(), 2).await;
+}
+
+/// A job each for every such place in its life, or for one in so many of them.
+async fn die_everywhere(disk: Disk, one_in: usize) {
+    let (disk, registry, history) = (Arc::new(disk), registry(), History::default());
     let mut host = setup(&registry).disk(&disk).start().await;
     let before = disk.count();
     live(&mut host, &disk, &history, "quiet").await;
     let mut operations = disk.operations();
     operations.retain(|it| it.number > before);
-    let places = places(&operations);
+    let one_in = if all() { 1 } else { one_in };
+    let places: Vec<Place> = places(&operations).into_iter().step_by(one_in).collect();
     let files = |name: &str| {
         operations
             .iter()
@@ -59,11 +70,15 @@ async fn f1_f2_f3_f4_f6_whichever_write_is_the_last_the_job_ends_once() {
     };
     assert!(files("ledger.db") && files("bus.db"), "{operations:?}");
 
-    let mut deaths = 0;
+    let (mut deaths, mut unsynced) = (0, 0);
     for (number, (offset, moment)) in places.iter().enumerate() {
         disk.kill_at(disk.count() + offset, *moment);
-        deaths += live(&mut host, &disk, &history, &format!("killed {number}")).await;
+        let key = format!("killed {number}");
+        let died = live(&mut host, &disk, &history, &key).await;
+        (deaths, unsynced) = (deaths + died.times, unsynced + died.unsynced);
     }
+    let loses = disk.can_lose_power();
+    assert_eq!(unsynced > 0, loses, "{unsynced} bytes were not synced");
     let compared = history.compare(&host.client()).await;
     assert_eq!(compared.jobs, places.len() + 1);
     // What the bus writes by and by falls now into one job's time and now into another's.
@@ -74,17 +89,32 @@ async fn f1_f2_f3_f4_f6_whichever_write_is_the_last_the_job_ends_once() {
     );
 }
 
-/// A job's whole life, through as many deaths of the host as there are; how many there were.
-async fn live(host: &mut Host, disk: &Disk, history: &History, key: &str) -> usize {
-    let mut deaths = 0;
+/// The deaths of a host in one job's life.
+#[derive(Default)]
+struct Died {
+    times: usize,
+    /// What power cuts found written and not synced, in bytes.
+    unsynced: usize,
+}
+
+/// A job's whole life, through as many deaths of the host as there are. On a disk that can lose power it does so every
+/// time, and every other time while it writes.
+async fn live(host: &mut Host, disk: &Disk, history: &History, key: &str) -> Died {
+    let mut died = Died::default();
     while Visitor::of(host, history).live(key).await.is_err() {
         host.ended().await;
         disk.spare();
+        if disk.can_lose_power() {
+            died.unsynced += match disk.count() {
+                seed if seed % 2 == 0 => disk.cut_power_while_it_writes(&host.data(), seed),
+                _ => disk.cut_power(&host.data()),
+            };
+        }
         host.start_again().await;
-        deaths += 1;
+        died.times += 1;
     }
     disk.spare();
-    deaths
+    died
 }
 
 #[tokio::test]

@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 
 use lucius_tests::history::History;
 use lucius_tests::host::Host;
-use serde_json::Value;
+use lucius_tests::wait;
+use rusqlite::Connection;
+use serde_json::{Value, json};
 
-use crate::one_job::{Visitor, registry, setup};
+use crate::one_job::{STEPS, Visitor, command, registry, setup};
 
 /// How many places of a file are tried.
 const PLACES: usize = 24;
@@ -88,9 +90,7 @@ async fn f7_a_flipped_bit_in_a_database_file_is_refused_or_not_served() {
     let registry = registry();
     let mut host = setup(&registry).start().await;
     let jobs = used(&host).await;
-    host.client()
-        .submit(&crate::one_job::command("waits in the bus"))
-        .await;
+    host.client().submit(&command("waits in the bus")).await;
     assert_eq!(host.terminate().await.code(), Some(0));
     let (data, mut refused) = (host.data(), 0);
     let files = Files::of(&data);
@@ -181,4 +181,116 @@ async fn f41_a_ledger_of_a_newer_version_is_refused_and_left_alone() {
         fs::read(&path).expect("it is there") == bytes,
         "the file was changed"
     );
+}
+
+/// A bus that lost its messages is no ledger that lost its jobs: the ACK timeout brings another attempt.
+#[tokio::test]
+async fn f6_a_bus_that_lost_its_messages_costs_an_attempt_and_no_job() {
+    let (registry, history) = (registry(), History::default());
+    let mut host = setup(&registry)
+        .with("TIMING_ACK_TIMEOUT_MS", 2_000)
+        .start()
+        .await;
+    let visitor = Visitor::of(&host, &history);
+    let job = visitor.submit("lost").await.expect("the host is there");
+    host.client().step_in(&job, STEPS[0], "AWAITING_ACK").await;
+    host.kill();
+    let wal = host.data().join("bus.db-wal");
+    let whole = fs::metadata(&wal).expect("the message is in it").len();
+    fs::File::options()
+        .write(true)
+        .open(&wal)
+        .and_then(|file| file.set_len(whole / 2))
+        .expect("it can be cut");
+    host.start_again().await;
+    let visitor = Visitor::of(&host, &history);
+    visitor.live("lost").await.expect("the host is there");
+    let ended = host.client().job_in(&job, "SUCCEEDED").await;
+    let attempts = ended["attempts_total"].as_u64();
+    assert!(attempts > Some(2), "the message was not lost: {ended}");
+}
+
+/// What the ledger stores of a job.
+fn stored(data: &Path, job: &str) -> String {
+    let ledger = Connection::open(data.join("ledger.db")).expect("nobody has it");
+    let id = job.replace('-', "");
+    let stored = ledger.query_row(
+        "SELECT progress FROM jobs WHERE hex(id) = upper(?1)",
+        [id],
+        |row| row.get(0),
+    );
+    stored.expect("the job has a row")
+}
+
+/// Stores a job as a later version may, in which the step whose turn it is stands where this one knows no place.
+fn store_as_a_later_version_does(data: &Path, job: &str) {
+    let known = stored(data, job);
+    let (text, _sum) = known.rsplit_once("\n#").expect("it has a sum");
+    let mut progress: Value = serde_json::from_str(text).expect("it is JSON");
+    progress["steps"][0]["phase"] = json!({ "phase": "in_a_place_of_a_later_version" });
+    let ledger = Connection::open(data.join("ledger.db")).expect("nobody has it");
+    let changed = ledger.execute(
+        "UPDATE jobs SET progress = ?1 WHERE hex(id) = upper(?2)",
+        [progress.to_string(), job.replace('-', "")],
+    );
+    assert_eq!(changed, Ok(1));
+}
+
+#[tokio::test]
+async fn f41_a_row_of_a_later_version_is_left_alone_and_reported_and_stops_no_other_job() {
+    let (registry, history) = (registry(), History::default());
+    let mut host = setup(&registry).start().await;
+    let visitor = Visitor::of(&host, &history);
+    let mut later = Vec::new();
+    // One that a worker is about to call back about, and one that is due at once after the start.
+    for key in ["a later version's", "a later version's too"] {
+        let job = visitor.submit(key).await.expect("the host is there");
+        host.client().step_in(&job, STEPS[0], "AWAITING_ACK").await;
+        later.push(job);
+    }
+    let open = visitor.submit("open").await.expect("the host is there");
+    let worker = host.worker("plain-first");
+    let delivery = worker.next("a later version's").await;
+    assert_eq!(host.terminate().await.code(), Some(0));
+    let data = host.data();
+    for job in &later {
+        store_as_a_later_version_does(&data, job);
+    }
+    let overdue = Connection::open(data.join("ledger.db")).expect("nobody has it");
+    let overdue = overdue.execute(
+        "UPDATE jobs SET due_at = 1 WHERE hex(id) = upper(?1)",
+        [later[1].replace('-', "")],
+    );
+    assert_eq!(overdue, Ok(1));
+    let before: Vec<String> = later.iter().map(|job| stored(&data, job)).collect();
+
+    host.start_again().await;
+    let (client, visitor) = (host.client(), Visitor::of(&host, &history));
+    for job in &later {
+        client
+            .get(&format!("/v1/jobs/{job}"))
+            .await
+            .expect_problem(500, "LEDGER_CORRUPT");
+        for verb in ["cancel", "redrive"] {
+            client
+                .verb(job, verb)
+                .await
+                .expect_problem(500, "LEDGER_CORRUPT");
+        }
+        let named = format!("the log to name {job}");
+        wait::until(&named, async || host.output().contains(job).then_some(())).await;
+    }
+    worker
+        .ack(&delivery)
+        .await
+        .expect_problem(500, "LEDGER_CORRUPT");
+    let listed = client.get("/v1/jobs").await.expect(200).body;
+    let listed: Vec<_> = listed["jobs"].as_array().cloned().unwrap_or_default();
+    let listed: Vec<_> = listed.iter().map(|job| &job["jobId"]).collect();
+    assert_eq!(listed, [&json!(open)], "one row hides no other");
+    visitor.live("open").await.expect("the host is there");
+    visitor.live("after").await.expect("the host is there");
+    assert_eq!(host.terminate().await.code(), Some(0));
+    let after: Vec<String> = later.iter().map(|job| stored(&data, job)).collect();
+    assert_eq!(after, before, "they are left alone");
 }

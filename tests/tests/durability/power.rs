@@ -1,4 +1,4 @@
-//! The power is cut: whatever was not synced is gone, and every answer is still true.
+//! The power is cut: whatever was not synced is gone, or some of it, and every answer is still true.
 
 use std::sync::Arc;
 
@@ -43,4 +43,19 @@ async fn f8_without_syncs_a_power_cut_does_lose_what_was_accepted() {
         .get(&format!("/v1/jobs/{job}"))
         .await
         .expect(404);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f8_a_power_cut_that_leaves_some_of_what_was_not_synced_leaves_every_answer_true() {
+    let (disk, registry) = (Arc::new(Disk::that_can_lose_power()), registry());
+    let mut host = setup(&registry).disk(&disk).start().await;
+    let crowd = Crowd::on(&host);
+    for seed in 0..6 {
+        crowd.accepts(25).await;
+        host.kill();
+        disk.cut_power_while_it_writes(&host.data(), seed);
+        let started = host.try_start_again().await;
+        started.unwrap_or_else(|why| panic!("seed {seed}: what survives is no ledger: {why}"));
+    }
+    crowd.settle(&host).await;
 }
