@@ -6,4 +6,5 @@ pub mod bus;
 pub mod ledger;
 pub mod plugin;
 pub mod records;
+pub mod seeds;
 pub mod upkeep;

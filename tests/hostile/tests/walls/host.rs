@@ -13,15 +13,17 @@ use serde_json::{Value, json};
 use crate::guests::{self, Guest, RESULT};
 
 /// A running host whose registry is ours to break.
-struct Attacked {
+pub(crate) struct Attacked {
     host: Host,
     client: Client,
     registry: Copied,
-    good: Value,
+    /// What is live.
+    pub(crate) good: Value,
+    generation: u64,
 }
 
 impl Attacked {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let registry = Copied::new().expect("a copy of the registry");
         let host = Setup::quick().registry(registry.path()).start().await;
         let (client, good) = (host.client(), registry.manifest.clone());
@@ -30,11 +32,26 @@ impl Attacked {
             client,
             registry,
             good,
+            generation: 1,
         }
     }
 
+    /// Writes what is live, changed.
+    pub(crate) fn change(&mut self, change: impl FnOnce(&mut Value)) {
+        self.registry.manifest = self.good.clone();
+        change(&mut self.registry.manifest);
+        self.registry.write().expect("the registry");
+    }
+
+    /// Reloads what is written, which is good.
+    pub(crate) async fn goes_live(&mut self, generation: u64) {
+        let answer = self.client.post_nothing("/v1/registry:reload").await;
+        assert_eq!(answer.expect(200).body["generation"], generation);
+        (self.good, self.generation) = (self.registry.manifest.clone(), generation);
+    }
+
     /// Reloads; the one reason why that is refused. The host serves as before.
-    async fn refusal(&mut self) -> String {
+    pub(crate) async fn refusal(&mut self) -> String {
         let answer = self.client.post_nothing("/v1/registry:reload").await;
         let refused = answer.expect_problem(422, "REGISTRY_REFUSED");
         let errors = refused.body["errors"].as_array().expect("errors");
@@ -42,7 +59,10 @@ impl Attacked {
         let first = errors.first().map(reason).unwrap_or_default();
         assert!(!first.contains('\n'), "{first}");
         let status = self.client.get("/v1/registry").await.expect(200).body;
-        assert_eq!(status["generation"], 1, "the old generation stays");
+        assert_eq!(
+            status["generation"], self.generation,
+            "the old generation stays"
+        );
         assert_eq!(status["last_reload"]["ok"], false);
         self.serves().await;
         first
@@ -54,9 +74,8 @@ impl Attacked {
     }
 
     /// The registry as it was.
-    fn restore(&mut self) {
-        self.registry.manifest = self.good.clone();
-        self.registry.write().expect("the registry");
+    pub(crate) fn restore(&mut self) {
+        self.change(|_| {});
     }
 
     async fn refused(&mut self, component: &[u8], says: &str) {

@@ -5,8 +5,10 @@
 mod guests; // beside the sandbox, whose own tests use them too
 
 mod admission;
+mod answers;
 mod calls;
 mod compiling;
 mod host;
 mod mutations;
 mod sandbox;
+mod signatures;

@@ -1,33 +1,22 @@
-//! Bytes and values that nobody thought of: seeded, so that a find is found again.
-//!
-//! `LUCIUS_MUTATIONS` sets how many are tried (the default keeps the tests quick), `LUCIUS_MUTATION_SEED` where they
-//! begin. A failure names its seed.
+//! Components that nobody thought of: seeded, so that a find is found again; see [`seeds`].
 
+use std::path::Path;
 use std::sync::Arc;
 
 use fastrand::Rng;
 use lucius_domain::id::Digest;
-use lucius_ports::plugin::{AdmissionError, Fault, Limits, Runtime as _};
+use lucius_ports::conformance::seeds::seeds;
+use lucius_ports::plugin::{AdmissionError, Limits, Runtime as _};
 use lucius_wasm::{Sandbox, Settings};
 
-use crate::guests::{self, Guest, RESULT};
+use crate::guests::{self, Guest};
 use crate::sandbox::served;
 
 fn bytes_of(dice: &mut Rng, count: usize) -> Vec<u8> {
     (0..count).map(|_| dice.u8(..)).collect()
 }
 
-fn number(variable: &str, otherwise: u64) -> u64 {
-    let set = std::env::var(variable).ok();
-    set.map_or(otherwise, |text| text.parse().expect(variable))
-}
-
-fn seeds(otherwise: u64) -> impl Iterator<Item = u64> {
-    let first = number("LUCIUS_MUTATION_SEED", 1);
-    first..first + number("LUCIUS_MUTATIONS", otherwise)
-}
-
-fn limits() -> Limits {
+pub(crate) fn limits() -> Limits {
     Limits {
         fuel: 1_000_000,
         deadline_ms: 60_000,
@@ -36,12 +25,12 @@ fn limits() -> Limits {
 }
 
 /// What a host says is one line without control characters, however hostile the bytes that it speaks of.
-fn line(text: &str, seed: u64) {
+pub(crate) fn line(text: &str) {
     let clean = !text.chars().any(char::is_control) && text.chars().count() < 600;
-    assert!(clean, "seed {seed}: {text:?}");
+    assert!(clean, "{text:?}");
 }
 
-fn mutated(whole: &[u8], dice: &mut Rng) -> Vec<u8> {
+pub(crate) fn mutated(whole: &[u8], dice: &mut Rng) -> Vec<u8> {
     let mut bytes = whole.to_vec();
     for _ in 0..=dice.usize(..4) {
         let at = dice.usize(..bytes.len());
@@ -65,7 +54,7 @@ fn mutated(whole: &[u8], dice: &mut Rng) -> Vec<u8> {
 }
 
 /// Asks whatever was let in; an answer or a fault, and no more than that.
-async fn ask(sandbox: &Sandbox, component: &Arc<[u8]>, seed: u64) {
+async fn ask(sandbox: &Sandbox, component: &Arc<[u8]>) {
     let digest = Digest::of(component);
     let context = guests::context();
     let calls = [
@@ -74,7 +63,7 @@ async fn ask(sandbox: &Sandbox, component: &Arc<[u8]>, seed: u64) {
     ];
     for call in calls {
         if let Err(fault) = sandbox.call(&digest, limits(), call).await {
-            line(&fault.to_string(), seed);
+            line(&fault.to_string());
         }
     }
     sandbox.drop_component(&digest);
@@ -85,11 +74,8 @@ async fn a_changed_component_is_refused_in_one_line_or_behaves() {
     let sandbox = Sandbox::start(Settings::default()).expect("the sandbox starts");
     let whole = Guest::default().component();
     for seed in seeds(400) {
-        let component: Arc<[u8]> = mutated(&whole, &mut Rng::with_seed(seed)).into();
-        match sandbox.admit(Arc::clone(&component), limits()).await {
-            Ok(_) => ask(&sandbox, &component, seed).await,
-            Err(refused) => line(&refused.to_string(), seed),
-        }
+        let component: Arc<[u8]> = mutated(&whole, &mut Rng::with_seed(seed.0)).into();
+        tried(&sandbox, component).await;
     }
     served(&sandbox).await;
 }
@@ -153,7 +139,7 @@ fn expression(dice: &mut Rng, depth: usize) -> String {
 async fn any_code_of_a_guest_behaves_or_is_stopped() {
     let sandbox = Sandbox::start(Settings::default()).expect("the sandbox starts");
     for seed in seeds(60) {
-        let mut dice = Rng::with_seed(seed);
+        let mut dice = Rng::with_seed(seed.0);
         let mut code = || expression(&mut dice, 5);
         let guest = Guest {
             more: format!(
@@ -171,76 +157,77 @@ async fn any_code_of_a_guest_behaves_or_is_stopped() {
             .admit(Arc::clone(&component), limits())
             .await
             .expect("only describe runs, which is friendly");
-        ask(&sandbox, &component, seed).await;
+        ask(&sandbox, &component).await;
     }
     served(&sandbox).await;
 }
 
-/// A guest whose answers are what the host finds in this memory.
-fn answering(memory: &[u8], at: u32) -> Guest {
-    let bytes: String = memory.iter().map(|byte| format!("\\{byte:02x}")).collect();
-    let answer = format!("(i32.const {at})");
-    Guest {
-        more: format!("(data (i32.const {RESULT}) \"{bytes}\")"),
-        validate: answer.clone(),
-        route: answer.clone(),
-        settle: answer,
-        ..Guest::default()
+/// What wasm-smith made: `build.rs` of this crate says how.
+fn made(kind: &str) -> Vec<Vec<u8>> {
+    let folder = Path::new(env!("OUT_DIR")).join(kind);
+    let files = std::fs::read_dir(folder).expect("the build script made it");
+    let mut paths: Vec<_> = files
+        .map(|file| file.expect("it is there").path())
+        .collect();
+    paths.sort();
+    let read = |path| std::fs::read(path).expect("it is there");
+    paths.into_iter().map(read).collect()
+}
+
+/// Admits what is let in and asks it; true if it was.
+async fn tried(sandbox: &Sandbox, component: Arc<[u8]>) -> bool {
+    match sandbox.admit(Arc::clone(&component), limits()).await {
+        Ok(_) => {
+            ask(sandbox, &component).await;
+            true
+        }
+        Err(refused) => {
+            line(&refused.to_string());
+            false
+        }
     }
 }
 
 #[tokio::test]
-async fn any_memory_taken_for_an_answer_is_an_answer_or_a_fault_in_one_line() {
+async fn any_component_of_a_stranger_is_refused_in_one_line() {
     let sandbox = Sandbox::start(Settings::default()).expect("the sandbox starts");
-    let (mut answers, mut rules, mut traps) = (0, 0, 0);
-    for seed in seeds(60) {
-        let mut dice = Rng::with_seed(seed);
-        // Small numbers make more of what they point at: lengths, pointers, cases.
-        let mut memory: Vec<u8> = (0..64)
-            .flat_map(|_| {
-                let most = [2, 16, 2_048, 200_000][dice.usize(..4)];
-                u32::try_from(dice.usize(..most))
-                    .expect("small")
-                    .to_le_bytes()
-            })
-            .collect();
-        let noise = mutated(br#"{"payload":{"a":[1,2,"A_CODE"]}}"#, &mut dice);
-        memory.extend_from_slice(&noise);
-        let component = answering(&memory, RESULT).component();
-        let admitted = sandbox.admit(Arc::clone(&component), limits()).await;
-        if let Err(refused) = admitted {
-            assert!(
-                matches!(refused, AdmissionError::Fault(_)),
-                "seed {seed}: {refused}"
-            );
-            continue;
-        }
-        let digest = Digest::of(&component);
-        for call in [
-            guests::validate(),
-            lucius_ports::plugin::Call::Route {
-                context: guests::context(),
-            },
-        ] {
-            match sandbox.call(&digest, limits(), call).await {
-                Ok(_) => answers += 1,
-                Err(fault) => {
-                    line(&fault.to_string(), seed);
-                    match fault {
-                        Fault::Answer(_) => rules += 1,
-                        Fault::Trap(_) | Fault::Fuel { .. } => traps += 1,
-                        Fault::Deadline { .. } | Fault::NotLoaded | Fault::Busy(_) => {
-                            panic!("seed {seed}: {fault}")
-                        }
-                    }
-                }
-            }
-        }
-        sandbox.drop_component(&digest);
+    let made = made("component");
+    for (number, component) in made.iter().enumerate() {
+        let admitted = tried(&sandbox, component.as_slice().into()).await;
+        assert!(!admitted, "number {number} has no handler");
     }
-    assert!(
-        rules > 0 && traps > 0,
-        "{answers} {rules} {traps}: too tame"
-    );
+    for seed in seeds(200) {
+        let mut dice = Rng::with_seed(seed.0);
+        let component = &made[dice.usize(..made.len())];
+        tried(&sandbox, mutated(component, &mut dice).into()).await;
+    }
+    served(&sandbox).await;
+}
+
+#[tokio::test]
+async fn any_module_in_the_shape_of_a_plugin_is_refused_in_one_line_or_behaves() {
+    let sandbox = Sandbox::start(Settings::default()).expect("the sandbox starts");
+    let made = made("module");
+    let (mut whole, mut ran) = (Vec::new(), 0);
+    for module in made {
+        // Not all that WebAssembly can be is what the tool knows to wrap.
+        let Some(component) = guests::wrapped(module) else {
+            continue;
+        };
+        match sandbox.admit(Arc::clone(&component), limits()).await {
+            Err(refused) => {
+                line(&refused.to_string());
+                ran += usize::from(matches!(refused, AdmissionError::Fault(_)));
+            }
+            Ok(_) => ask(&sandbox, &component).await,
+        }
+        whole.push(component);
+    }
+    assert!(ran >= 16, "{ran} of {} ran: too tame", whole.len());
+    for seed in seeds(100) {
+        let mut dice = Rng::with_seed(seed.0);
+        let component = &whole[dice.usize(..whole.len())];
+        tried(&sandbox, mutated(component, &mut dice).into()).await;
+    }
     served(&sandbox).await;
 }

@@ -142,7 +142,21 @@ pub fn component(text: &str, wit: &str) -> Arc<[u8]> {
 
 /// The same with strings of another encoding.
 pub fn encode(text: &str, wit: &str, encoding: StringEncoding) -> Arc<[u8]> {
-    let mut module = wat::parse_str(text).expect("the text is WebAssembly");
+    let module = wat::parse_str(text).expect("the text is WebAssembly");
+    wrap(module, wit, encoding, true).expect("the module fits the world, the component is valid")
+}
+
+/// Wraps any core module as a component of the contract, if it can be; whether it is valid is for the host to find out.
+pub fn wrapped(module: Vec<u8>) -> Option<Arc<[u8]>> {
+    wrap(module, WIT, StringEncoding::UTF8, false).ok()
+}
+
+fn wrap(
+    mut module: Vec<u8>,
+    wit: &str,
+    encoding: StringEncoding,
+    check: bool,
+) -> Result<Arc<[u8]>, String> {
     let mut resolve = Resolve::default();
     let package = resolve.push_str("step.wit", wit).expect("the text is WIT");
     let world = resolve
@@ -150,11 +164,9 @@ pub fn encode(text: &str, wit: &str, encoding: StringEncoding) -> Arc<[u8]> {
         .expect("it has the world");
     embed_component_metadata(&mut module, &resolve, world, encoding).expect("metadata fits");
     let mut encoder = ComponentEncoder::default();
-    encoder
-        .validate(true)
-        .module(&module)
-        .expect("the module fits the world");
-    encoder.encode().expect("the component is valid").into()
+    encoder.validate(check);
+    let component = encoder.module(&module).and_then(ComponentEncoder::encode);
+    Ok(component.map_err(|error| format!("{error:#}"))?.into())
 }
 
 /// The contract with some text replaced: another version, a missing function, another import.
