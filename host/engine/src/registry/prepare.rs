@@ -243,6 +243,7 @@ impl Workshop<'_> {
         let entry = PluginEntry {
             pin,
             limits,
+            step_types: description.step_types,
             services,
             config: spec.config.clone(),
             serial,
@@ -305,6 +306,11 @@ impl Workshop<'_> {
                 }
             },
         };
+        if let (Some(plugin), Bytes::Registry(_)) = (&plugin, parts.from)
+            && let Some(reason) = plugin.is_not_for(&step.step_type)
+        {
+            return Err(reason);
+        }
         let payload_schema = match &step.payload_schema_ref {
             None => None,
             Some(name) => self.payload_schema(name, parts.from, materials).await?,

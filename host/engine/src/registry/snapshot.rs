@@ -95,12 +95,29 @@ pub struct PluginEntry {
     pub pin: Pin,
     /// What a call may use.
     pub limits: Limits,
+    /// The step types that it says it decides about.
+    pub step_types: Vec<StepType>,
     /// The services it may route to.
     pub services: Vec<ServiceName>,
     /// Handed to it with every call.
     pub config: Value,
     /// The serial that its signature covers, when it is signed.
     pub serial: Option<u64>,
+}
+
+impl PluginEntry {
+    /// Why a step of this type is none that it decides about, if it is none.
+    pub(super) fn is_not_for(&self, step_type: &StepType) -> Option<String> {
+        if self.step_types.contains(step_type) {
+            return None;
+        }
+        let own: Vec<_> = self.step_types.iter().map(StepType::as_str).collect();
+        Some(format!(
+            "plugin {} decides about {}, not about {step_type}: name a plugin for {step_type}, or mend step_type",
+            self.pin,
+            own.join(", ")
+        ))
+    }
 }
 
 impl Protocol {

@@ -17,6 +17,7 @@ use lucius_domain::id::{Digest, PluginId, TenantId};
 use lucius_domain::plugin::Pin;
 use serde::{Deserialize, Serialize};
 
+use super::manifest::StepDeclaration;
 use super::{EntryError, Manifest, PluginEntry, Snapshot, StepEntry};
 
 /// What a candidate is used for.
@@ -191,10 +192,12 @@ fn resolve_one(
     if plugin.pin.id != candidate.pin.id || plugin.pin.digest == candidate.pin.digest {
         return Err("a candidate is another version of the same plugin: name one".to_owned());
     }
-    let decides = |name: &str| {
-        let mut steps = manifest.protocols.iter().flat_map(|it| &it.steps);
-        steps.any(|step| step.plugin.as_deref() == Some(name))
+    let steps_of = |name: &str| {
+        let steps = manifest.protocols.iter().flat_map(|it| &it.steps);
+        let of_it = |step: &&StepDeclaration| step.plugin.as_deref() == Some(name);
+        steps.filter(of_it).collect::<Vec<_>>()
     };
+    let decides = |name: &str| !steps_of(name).is_empty();
     if !decides(&spec.plugin) {
         return Err(format!(
             "no step names {}: name the version that decides now",
@@ -206,6 +209,13 @@ fn resolve_one(
             "a step names {} already: let steps name the version that decides, or drop the trial",
             spec.candidate
         ));
+    }
+    let own = steps_of(&spec.plugin);
+    if let Some(reason) = own
+        .iter()
+        .find_map(|it| candidate.is_not_for(&it.step_type))
+    {
+        return Err(reason);
     }
     let tried = |it: &Spec| it.names(&spec.plugin) || it.names(&spec.candidate);
     if earlier.iter().any(tried) {

@@ -118,6 +118,23 @@ async fn each_kind_of_mistake_is_refused() {
 }
 
 #[tokio::test]
+async fn a_step_is_decided_by_a_plugin_for_its_step_type_or_refused() {
+    let world = World::new();
+    let wrong = changed(&world, |it| {
+        it["protocols"][0]["steps"][0]["step_type"] = "REDACT".into();
+    });
+    world.source.set_manifest(Some(&wrong));
+    let errors = start_errors(&world).await;
+    let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        lines,
+        [
+            "protocol atomic-ocr.v1 step ocr: plugin ocr@1.0.0 decides about OCR, not about REDACT: name a plugin for REDACT, or mend step_type"
+        ]
+    );
+}
+
+#[tokio::test]
 async fn a_reload_that_is_refused_keeps_the_old_registry_and_says_why() {
     let stage = Stage::new().await;
     let id = stage.accepted("acme", THREE, "doc-1").await;

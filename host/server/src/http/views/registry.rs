@@ -237,6 +237,7 @@ impl From<&PluginEntry> for PluginEntryView {
         PluginEntry {
             pin,
             limits,
+            step_types: _,
             services,
             config: _,
             serial: _,
