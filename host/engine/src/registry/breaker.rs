@@ -2,12 +2,8 @@
 //!
 //! One payload that breaks a plugin proves nothing: it may be the payload. So a question that broke one version is put
 //! to another version of the same plugin. If that breaks down too, the payload is at fault, and its job ends alone. If
-//! not, the version is; and once it broke down on many different questions within a while it is quarantined: on
-//! record, in the log, in the metrics. Where an earlier version is there to take over, a generation that names it
-//! instead goes live, by the same path as a rollback; jobs that are under way keep what they pinned.
-//!
-//! A version with nothing to take over stays in service, quarantined in name: refusing every tenant because of some
-//! payloads would do the harm itself.
+//! not, the version is; and once it broke down on many different questions within a while it is quarantined: see
+//! [`super::quarantine`].
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -16,15 +12,14 @@ use std::time::Duration;
 use lucius_domain::id::{Digest, Generation, TenantId};
 use lucius_domain::plugin::Pin;
 use lucius_domain::time::Timestamp;
-use lucius_ports::ledger::{self, GenerationRecord, Origin};
+use lucius_ports::ledger::{self, GenerationRecord};
 use lucius_ports::plugin::{Answer, Call, Fault};
-use lucius_ports::records::{Removed, Written};
-use serde_json::Value;
 
 use super::activate::{KEPT_GENERATIONS, lock};
+use super::quarantine::Cause;
 use super::replay::with_config;
-use super::standing::{Quarantine, Standing, key_of};
-use super::{Manifest, PluginEntry, one_line};
+use super::standing::Standing;
+use super::{Manifest, PluginEntry};
 use crate::Engine;
 use crate::plugins::digest_of;
 
@@ -51,12 +46,12 @@ impl Default for Threshold {
 pub(crate) struct Breaker {
     tallies: Mutex<HashMap<Digest, Tally>>,
     /// Which other version to ask, found for a component while a generation was live.
-    others: Mutex<HashMap<Digest, Other>>,
+    pub(super) others: Mutex<HashMap<Digest, Other>>,
 }
 
 /// Another version of a plugin, as it was looked up.
 #[derive(Clone)]
-struct Other {
+pub(super) struct Other {
     /// The generation that was live.
     live: Generation,
     /// Where the other version is, and which it is.
@@ -133,7 +128,7 @@ impl Engine {
                 "broke down on {} different questions, last it {fault}",
                 threshold.payloads
             );
-            if let Err(error) = self.quarantine(&plugin.pin, reason).await {
+            if let Err(error) = self.quarantine(&plugin.pin, Cause::Breaker, reason).await {
                 tracing::warn!(plugin = %plugin.pin, %error, "it is not quarantined yet");
             }
         }
@@ -165,7 +160,7 @@ impl Engine {
         snapshot.plugin(&pin).cloned()
     }
 
-    async fn find_other(
+    pub(super) async fn find_other(
         &self,
         plugin: &Pin,
     ) -> Result<Option<(GenerationRecord, Pin)>, ledger::Error> {
@@ -199,102 +194,6 @@ impl Engine {
         }
         Ok(None)
     }
-
-    /// Puts a version on record as broken, and lets another take over for new jobs.
-    pub(super) async fn quarantine(
-        &self,
-        plugin: &Pin,
-        reason: String,
-    ) -> Result<(), ledger::Error> {
-        let _one_at_a_time = self.registry.single_flight.lock().await;
-        let document = Quarantine {
-            plugin: plugin.clone(),
-            at: self.ports.clock.now(),
-            reason,
-        };
-        let key = key_of(plugin.digest);
-        let records = &self.ports.records;
-        // When it is on record already, another host was quicker. It may have been stopped before another version took
-        // over, so this one goes on.
-        if records.write(&key, &document, None).await? != Written::Conflict {
-            tracing::error!(%plugin, digest = %plugin.digest, reason = document.reason, "a plugin is quarantined");
-        }
-        self.registry.note_quarantine(document);
-        let live = self.registry.live();
-        if live.plugin(plugin).is_none() {
-            return Ok(());
-        }
-        let Some((record, other)) = self.find_other(plugin).await? else {
-            tracing::error!(%plugin, "no other version is there to take over, so it stays in service");
-            return Ok(());
-        };
-        let latest = self.ports.generations.latest(1).await?.pop();
-        let is_shared = self.settings.fleet.claim.is_some();
-        if is_shared
-            && latest
-                .as_ref()
-                .is_some_and(|it| it.generation > live.generation)
-        {
-            // What another host made live may be the very thing that mends it, and would be undone by a generation made
-            // of this one's. If it is not, the version trips again once it is live here.
-            tracing::warn!(%plugin, "a later generation of another host is to come, so none is made here");
-            return Ok(());
-        }
-        let current = self.ports.generations.generation(live.generation).await?;
-        let (Some(latest), Some(current)) = (latest, current) else {
-            return Ok(());
-        };
-        let Some(manifest) = replaced(&current.manifest, plugin, &record.manifest, &other) else {
-            return Ok(());
-        };
-        let mut schemas = current.schemas.clone();
-        schemas.extend(record.schemas.clone());
-        let target = GenerationRecord {
-            manifest,
-            schemas,
-            ..current
-        };
-        let digest = plugin.digest;
-        match self
-            .restore_as(&target, &latest, Origin::Quarantine { digest })
-            .await?
-        {
-            Ok(live) => {
-                tracing::warn!(%plugin, %other, generation = %live.generation, "another version has taken over");
-            }
-            Err(errors) => {
-                let reasons = one_line(&errors);
-                tracing::error!(%plugin, %other, reasons, "the other version cannot take over");
-            }
-        }
-        Ok(())
-    }
-
-    /// Lets a component out of quarantine; false when it is not in it.
-    ///
-    /// # Errors
-    /// The ledger did not answer.
-    pub async fn release(&self, digest: Digest) -> Result<bool, ledger::Error> {
-        let _one_at_a_time = self.registry.single_flight.lock().await;
-        let key = key_of(digest);
-        let records = &self.ports.records;
-        let Some(found) = records.read::<Quarantine>(&key).await? else {
-            return Ok(false);
-        };
-        let version = found.version;
-        let removed = records.remove(
-            <Quarantine as lucius_ports::records::Document>::KIND,
-            &key,
-            version,
-        );
-        let removed = removed.await? == Removed::Done;
-        if removed {
-            self.registry.forget_quarantine(digest);
-            lock(&self.breaker.others).clear();
-            tracing::warn!(plugin = %found.document.plugin, %digest, "a plugin is let out of quarantine");
-        }
-        Ok(removed)
-    }
 }
 
 /// Whether a fault says anything about the plugin; that the host has no room says nothing.
@@ -303,36 +202,6 @@ fn is_its_own(fault: &Fault) -> bool {
         Fault::Fuel { .. } | Fault::Deadline { .. } | Fault::Trap(_) | Fault::Answer(_) => true,
         Fault::NotLoaded | Fault::Busy(_) => false,
     }
-}
-
-/// A manifest in which another version stands wherever the broken one did; `theirs` is where its entry comes from.
-fn replaced(ours: &str, broken: &Pin, theirs: &str, other: &Pin) -> Option<String> {
-    let mut manifest: Value = serde_json::from_str(ours).ok()?;
-    let source: Value = serde_json::from_str(theirs).ok()?;
-    let is = |entry: &Value, pin: &Pin| {
-        entry["id"] == pin.id.as_str() && entry["version"] == pin.version.as_str()
-    };
-    let entry = source["plugins"]
-        .as_array()?
-        .iter()
-        .find(|it| is(it, other))?;
-    let plugins = manifest["plugins"].as_array_mut()?;
-    plugins.retain(|it| !is(it, broken) && !is(it, other));
-    plugins.push(entry.clone());
-    let (from, to) = (broken.to_string(), other.to_string());
-    if let Some(trials) = manifest.get_mut("trials").and_then(Value::as_array_mut) {
-        trials.retain(|trial| {
-            trial["plugin"] != from.as_str() && trial["candidate"] != from.as_str()
-        });
-    }
-    for protocol in manifest["protocols"].as_array_mut()? {
-        for step in protocol["steps"].as_array_mut()? {
-            if step["plugin"] == from.as_str() {
-                step["plugin"] = to.as_str().into();
-            }
-        }
-    }
-    Some(manifest.to_string())
 }
 
 #[cfg(test)]

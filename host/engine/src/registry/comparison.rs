@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 
 use super::PluginEntry;
 use super::activate::lock;
+use super::quarantine::Cause;
 use super::replay::{grouped, kind_of_difference, kinds, with_config};
 use super::trial::{Mode, Trial};
 use crate::Engine;
@@ -375,7 +376,7 @@ impl Engine {
             return;
         }
         let candidate = &trial.candidate.pin;
-        if let Err(error) = self.quarantine(candidate, reason).await {
+        if let Err(error) = self.quarantine(candidate, Cause::Canary, reason).await {
             tracing::warn!(%candidate, %error, "the canary is not ended yet; the next question tries again");
         }
     }

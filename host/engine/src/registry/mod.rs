@@ -13,6 +13,7 @@ pub(crate) mod follow;
 mod manifest;
 mod plan;
 mod prepare;
+mod quarantine;
 mod replay;
 mod rollback;
 mod shared;

@@ -117,11 +117,25 @@ async fn a_version_with_nothing_to_take_over_stays_in_service() {
             Call::Validate { .. } => Some(Err(trap())),
             Call::Route { .. } | Call::Settle { .. } => None,
         });
-    for number in 2..=4 {
+    for number in 2..=7 {
         stage.refusal(page("doc", number)).await;
     }
     assert_eq!(stage.engine.registry().quarantined().len(), 1);
     assert_eq!(stage.engine.registry().live().generation, Generation(1));
+    let (trail, _) = stage
+        .engine
+        .audit()
+        .list(None, 9)
+        .await
+        .expect("it answers");
+    let [entry] = &trail[..] else {
+        panic!("it is on record once, however often it trips: {trail:?}")
+    };
+    assert_eq!((&*entry.act, &*entry.path), ("quarantine", "ocr@1.0.0"));
+    assert_eq!(
+        entry.detail.as_deref(),
+        Some("no other version is there to take over, so it stays in service")
+    );
     stage
         .submit(&page("doc", 1))
         .await

@@ -1,7 +1,7 @@
 //! Versions that are tried out: a canary decides for some tenants and is taken out of service when it does badly, a
 //! shadow is asked and never heeded.
 
-use lucius_domain::id::{Generation, TenantId};
+use lucius_domain::id::{Digest, Generation, TenantId};
 use lucius_engine::registry::trial::Mode;
 use lucius_engine::registry::{Activated, Change, Comparison, EntryError, Options, Trial};
 use lucius_ports::ledger::{Generations as _, Origin};
@@ -128,6 +128,24 @@ async fn a_canary_that_rejects_what_the_other_accepts_is_taken_out_of_service_by
     assert_eq!(
         quarantine.reason,
         "as a canary it decided otherwise than ocr@1.0.0: 4 asked, 2 same, 2 differ (2 accept -> reject)"
+    );
+    let (trail, _) = stage
+        .engine
+        .audit()
+        .list(None, 9)
+        .await
+        .expect("it answers");
+    let [entry] = &trail[..] else {
+        panic!("one entry, and not one for each host or try: {trail:?}")
+    };
+    assert_eq!(
+        (&*entry.who, &*entry.act, &*entry.path, entry.status),
+        ("host:host", "abort canary", "ocr@1.1.0", Some(200))
+    );
+    assert_eq!(entry.why.as_ref(), Some(&quarantine.reason));
+    assert_eq!(
+        entry.detail.as_deref(),
+        Some("ocr@1.0.0 has taken over, in generation 3")
     );
     for tenant in [&inside, &outside] {
         assert_eq!(version(&stage, tenant, 9).await, "1.0.0");
@@ -328,6 +346,19 @@ async fn a_trial_that_makes_no_sense_is_refused_by_name() {
     });
     let errors = reload(&stage).await.err().expect("it is refused");
     assert!(errors[0].reason.contains("in another trial"), "{errors:?}");
+    publish(&stage, |it| {
+        let other = json!({ "id": "ocr", "version": "1.1.0", "step_types": ["X"], "services": [] });
+        let other = other.to_string();
+        stage
+            .source
+            .put("components/ocr-1.1.0.wasm", other.as_bytes());
+        it["plugins"][1]["sha256"] = Digest::of(other.as_bytes()).to_string().into();
+    });
+    let errors = reload(&stage).await.err().expect("it is refused");
+    assert!(
+        errors[0].reason.contains("decides about X, not about OCR"),
+        "{errors:?}"
+    );
     publish(&stage, |it| {
         it["protocols"][1]["steps"][0]["plugin"] = "ocr@1.1.0".into();
     });

@@ -172,7 +172,8 @@ pub struct NewKeyView {
 pub struct AuditEntryView {
     /// When it began.
     pub at: String,
-    /// Who: `open`, `key:<id>`, `jwt:<subject>`, `shell` for a command on the data directory.
+    /// Who: `open`, `key:<id>`, `jwt:<subject>`, `shell` for a command on the data directory, `host:<id>` for what a
+    /// host does by itself: it quarantines a plugin, it aborts a canary.
     pub who: String,
     /// What kind of act: the method and the route.
     pub action: String,
