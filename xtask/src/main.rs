@@ -54,8 +54,11 @@ enum Command {
     /// Measure the release build; the results go to target/bench/results.json and docs/performance.md
     Bench {
         /// Only compare instruction counts with the ones that are kept; exit 1 when one rose by over 5 %
-        #[arg(long, conflicts_with = "keep")]
+        #[arg(long, conflicts_with_all = ["keep", "registry"])]
         check: bool,
+        /// Only measure plugin calls and changes of the registry
+        #[arg(long, conflicts_with = "keep")]
+        registry: bool,
         /// Only count instructions, and keep the counts
         #[arg(long)]
         keep: bool,
@@ -91,10 +94,15 @@ fn main() -> ExitCode {
         Command::Setup => setup::run(),
         Command::Demo { check, no_build } => demo::command(check, no_build),
         Command::Test => test::run(),
-        Command::Bench { check, keep } => bench::run(match (check, keep) {
-            (true, _) => bench::Aim::Check,
-            (_, true) => bench::Aim::Keep,
-            (false, false) => bench::Aim::Measure,
+        Command::Bench {
+            check,
+            registry,
+            keep,
+        } => bench::run(match (check, registry, keep) {
+            (true, _, _) => bench::Aim::Check,
+            (_, true, _) => bench::Aim::Registry,
+            (_, _, true) => bench::Aim::Keep,
+            (false, false, false) => bench::Aim::Measure,
         }),
         Command::Sim {
             seeds,

@@ -2,10 +2,8 @@
 
 #![allow(missing_docs, reason = "criterion's macros make undocumented items")]
 
-use std::path::Path;
-
 use criterion::{Criterion, criterion_group, criterion_main};
-use lucius_bench::{Bus, Ledger, Plugin};
+use lucius_bench::{Bus, Ledger};
 use lucius_plugin_ocr::Ocr;
 use serde_json::json;
 
@@ -30,14 +28,7 @@ fn disk(criterion: &mut Criterion) {
     });
 }
 
-fn plugin(criterion: &mut Criterion) {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let component = std::fs::read_dir(root.join("registry/components"))
-        .ok()
-        .and_then(|files| files.flatten().map(|file| file.path()).min())
-        .expect("there are components: cargo xtask plugins");
-    let plugin = Plugin::admit(&component).expect("it is let in");
-    criterion.bench_function("plugin call", |bencher| bencher.iter(|| plugin.call()));
+fn native(criterion: &mut Criterion) {
     criterion.bench_function("the logic of ocr's validate, native", |bencher| {
         bencher.iter(|| {
             let payload =
@@ -48,5 +39,5 @@ fn plugin(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, memory, disk, plugin);
+criterion_group!(benches, memory, disk, native);
 criterion_main!(benches);

@@ -1,12 +1,11 @@
-//! Pieces that go to a disk, and the plugin call.
+//! Pieces that go to a disk.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use async_trait::async_trait;
-use lucius_domain::id::{AttemptNo, Digest, ServiceName, StepId, TenantId};
+use lucius_domain::id::{AttemptNo, ServiceName, StepId, TenantId};
 use lucius_domain::routing::{Lane, Mode};
 use lucius_domain::time::Timestamp;
 use lucius_embedded_bus::{EmbeddedBus, EmbeddedSubscription};
@@ -14,10 +13,7 @@ use lucius_ports::bus::{Bus as _, Message, Subscription as _};
 use lucius_ports::clock::Clock;
 use lucius_ports::conformance::ledger::play::{Draft, START, accepted, job_id};
 use lucius_ports::ledger::Ledger as _;
-use lucius_ports::plugin::{Call, Limits, Runtime as _};
 use lucius_sqlite::SqliteLedger;
-use lucius_wasm::Sandbox;
-use serde_json::json;
 use tokio::runtime::Runtime;
 
 use crate::pieces::{MOVES, change};
@@ -129,43 +125,5 @@ impl Bus {
             let completed = self.subscription.complete(&received).await;
             completed.expect("the bus works");
         });
-    }
-}
-
-/// A plugin that is ready to be asked.
-pub struct Plugin {
-    runtime: Runtime,
-    sandbox: Sandbox,
-    digest: Digest,
-}
-
-impl Plugin {
-    /// Admits a component.
-    ///
-    /// # Errors
-    /// It is not there, or not let in.
-    pub fn admit(component: &Path) -> anyhow::Result<Self> {
-        let bytes: Arc<[u8]> = std::fs::read(component)
-            .with_context(|| format!("{} is missing: cargo xtask plugins", component.display()))?
-            .into();
-        let digest = Digest::of(&bytes);
-        let runtime = runtime()?;
-        let sandbox = Sandbox::start(lucius_wasm::Settings::default())?;
-        runtime.block_on(sandbox.admit(bytes, Limits::default()))?;
-        Ok(Self {
-            runtime,
-            sandbox,
-            digest,
-        })
-    }
-
-    /// One question to a fresh instance, as the engine puts it.
-    pub fn call(&self) {
-        let call = Call::Validate {
-            payload: json!({ "page_range": "1-3,5" }),
-            config: json!({}),
-        };
-        let answered = self.sandbox.call(&self.digest, Limits::default(), call);
-        self.runtime.block_on(answered).expect("it answers");
     }
 }

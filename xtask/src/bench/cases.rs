@@ -1,6 +1,7 @@
 //! The runs of `lucius bench`, each with a host and data of its own unless it says otherwise.
 
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value};
@@ -87,16 +88,20 @@ fn on(data: &Path, arguments: &[&str]) -> Result<Value> {
 
 fn lucius(arguments: &[&str]) -> Result<Value> {
     let mut command = shell::program(shell::lucius());
-    command.args(["bench", "--json"]).args(arguments);
-    println!("$ {}", shell::typed(&command));
+    measured(command.args(["bench", "--json"]).args(arguments))
+}
+
+/// What a `lucius bench --json` says.
+pub(super) fn measured(command: &mut Command) -> Result<Value> {
+    println!("$ {}", shell::typed(command));
     let output = command.output().context("could not start lucius")?;
     if !output.status.success() {
         bail!(
             "`{}` failed: {}",
-            shell::typed(&command),
+            shell::typed(command),
             String::from_utf8_lossy(&output.stderr).trim()
         );
     }
     serde_json::from_slice(&output.stdout)
-        .with_context(|| format!("`{}` gave no JSON", shell::typed(&command)))
+        .with_context(|| format!("`{}` gave no JSON", shell::typed(command)))
 }

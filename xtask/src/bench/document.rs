@@ -6,7 +6,7 @@ use std::fs;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use super::{cases, goals, plot};
+use super::{cases, goals, plot, registry};
 use crate::shell;
 
 const THROUGHPUT: &str = "![Throughput by jobs in flight](performance/throughput.svg)";
@@ -15,10 +15,7 @@ const THREADS: &str = "![Processor time by thread](performance/threads.svg)";
 
 /// Writes every measured part anew.
 pub(super) fn write(results: &Value) -> Result<()> {
-    let file = shell::root().join("docs/performance.md");
-    let mut text = fs::read_to_string(&file)
-        .with_context(|| format!("{} cannot be read", shell::short(&file)))?;
-    let parts = [
+    write_parts(&[
         ("machine", machine(results)),
         (
             "goals",
@@ -27,13 +24,25 @@ pub(super) fn write(results: &Value) -> Result<()> {
         ("stages", stages(results)),
         ("spent", format!("{}\n\n{THREADS}", spent(results))),
         ("pieces", pieces(results)),
-    ];
+        ("registry", registry::table(results)?),
+    ])?;
+    plots(results)
+}
+
+/// Writes the part about plugins and changes of the registry anew.
+pub(super) fn write_registry(results: &Value) -> Result<()> {
+    write_parts(&[("registry", registry::table(results)?)])
+}
+
+fn write_parts(parts: &[(&str, String)]) -> Result<()> {
+    let file = shell::root().join("docs/performance.md");
+    let mut text = fs::read_to_string(&file)
+        .with_context(|| format!("{} cannot be read", shell::short(&file)))?;
     for (name, part) in parts {
-        text = replaced(&text, name, &part)
+        text = replaced(&text, name, part)
             .with_context(|| format!("{} has no part \"{name}\"", shell::short(&file)))?;
     }
-    fs::write(&file, text)?;
-    plots(results)
+    Ok(fs::write(&file, text)?)
 }
 
 /// The text with what stands between `<!-- name -->` and `<!-- /name -->` replaced.

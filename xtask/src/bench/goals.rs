@@ -8,8 +8,9 @@ use serde_json::Value;
 #[derive(Deserialize)]
 struct Goal {
     what: String,
+    /// What it should be; nothing where the number only tells where time goes.
     #[serde(flatten)]
-    limit: Limit,
+    limit: Option<Limit>,
     #[serde(default)]
     unit: String,
     /// Where the number is, as a JSON Pointer into the results, and by what it is divided, if it is a ratio.
@@ -25,10 +26,6 @@ enum Limit {
     Under(f64),
 }
 
-fn goals() -> Result<Vec<Goal>> {
-    serde_json::from_str(include_str!("goals.json")).context("goals.json is not a list of goals")
-}
-
 impl Goal {
     fn measured(&self, results: &Value) -> Option<f64> {
         let number = |pointer: &str| results.pointer(pointer)?.as_f64();
@@ -41,39 +38,57 @@ impl Goal {
 
     fn row(&self, results: &Value) -> String {
         let unit = &self.unit;
-        let (goal, limit) = match self.limit {
-            Limit::AtLeast(limit) => (format!("{} {unit} or more", short(limit)), limit),
-            Limit::AtMost(limit) => (format!("{} {unit} or less", short(limit)), limit),
-            Limit::Under(limit) => (format!("under {} {unit}", short(limit)), limit),
+        let goal = match self.limit {
+            Some(Limit::AtLeast(limit)) => format!("{} {unit} or more", short(limit)),
+            Some(Limit::AtMost(limit)) => format!("{} {unit} or less", short(limit)),
+            Some(Limit::Under(limit)) => format!("under {} {unit}", short(limit)),
+            None => "-".to_owned(),
         };
-        let (measured, distance) = match self.measured(results) {
-            None => ("not measured".to_owned(), "-".to_owned()),
-            Some(value) => {
-                let met = match self.limit {
-                    Limit::AtLeast(limit) => value >= limit,
-                    Limit::AtMost(limit) => value <= limit,
-                    Limit::Under(limit) => value < limit,
-                };
-                let distance = if met {
-                    "met".to_owned()
-                } else {
-                    format!("{} times the goal", short(value / limit))
-                };
-                (format!("{} {unit}", short(value)), distance)
-            }
+        let value = self.measured(results);
+        let measured = value.map_or_else(
+            || "not measured".to_owned(),
+            |value| format!("{} {unit}", short(value)),
+        );
+        let distance = match (value, self.limit) {
+            (Some(value), Some(limit)) => limit.distance(value),
+            (None, _) | (_, None) => "-".to_owned(),
         };
         let cells = [&self.what, goal.trim(), measured.trim(), &distance];
         format!("| {} |", cells.join(" | "))
     }
 }
 
-/// The table, in Markdown.
+impl Limit {
+    /// How far away a number is.
+    fn distance(self, value: f64) -> String {
+        let (met, limit) = match self {
+            Self::AtLeast(limit) => (value >= limit, limit),
+            Self::AtMost(limit) => (value <= limit, limit),
+            Self::Under(limit) => (value < limit, limit),
+        };
+        match met {
+            true => "met".to_owned(),
+            false => format!("{} times the goal", short(value / limit)),
+        }
+    }
+}
+
+/// The table of the host's goals, in Markdown.
 ///
 /// # Errors
 /// The goals cannot be read.
 pub(super) fn table(results: &Value) -> Result<String> {
+    table_of(include_str!("goals.json"), results)
+}
+
+/// A table of any list of goals.
+///
+/// # Errors
+/// It is no list of goals.
+pub(super) fn table_of(goals: &str, results: &Value) -> Result<String> {
+    let goals: Vec<Goal> = serde_json::from_str(goals).context("it is not a list of goals")?;
     let mut lines = vec!["| what | goal | measured | distance |\n|---|---|---|---|".to_owned()];
-    lines.extend(goals()?.iter().map(|goal| goal.row(results)));
+    lines.extend(goals.iter().map(|goal| goal.row(results)));
     Ok(lines.join("\n"))
 }
 

@@ -10,6 +10,7 @@ mod document;
 mod goals;
 mod pieces;
 mod plot;
+mod registry;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -24,6 +25,8 @@ use crate::{plugins, setup, shell};
 pub(crate) enum Aim {
     /// Measure everything and write it down.
     Measure,
+    /// Measure plugin calls and changes of the registry alone, and write that down.
+    Registry,
     /// Compare the instruction counts with the ones that are kept.
     Check,
     /// Keep the instruction counts as they are now.
@@ -38,6 +41,7 @@ pub(crate) fn run(aim: Aim) -> Result<()> {
         Aim::Check => counts::check(),
         Aim::Keep => counts::keep(),
         Aim::Measure => measure(),
+        Aim::Registry => measure_registry(),
     }
 }
 
@@ -66,6 +70,7 @@ fn measure() -> Result<()> {
         "cases": cases,
         "pieces": pieces,
         "azure": azure,
+        "registry": registry::run()?,
         "instructions": counts::take()?,
     });
     let folder = shell::target().join("bench");
@@ -78,6 +83,13 @@ fn measure() -> Result<()> {
         "\nall numbers are in {}, the document is docs/performance.md",
         shell::short(&file)
     );
+    Ok(())
+}
+
+fn measure_registry() -> Result<()> {
+    let results = json!({ "pieces": pieces::run()?, "registry": registry::run()? });
+    document::write_registry(&results)?;
+    println!("\n{}", registry::table(&results)?);
     Ok(())
 }
 

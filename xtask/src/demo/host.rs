@@ -22,17 +22,21 @@ const MODELS_VARIABLE: &str = "LUCIUS_WORKER_MODELS_DIR";
 
 /// What a host is started with; the same again after a crash.
 #[derive(Debug, Clone)]
-pub(super) struct Setting {
+pub(crate) struct Setting {
+    /// What it does: `dev` runs the workers as well, `serve` the host alone.
+    pub(crate) verb: &'static str,
+    /// The folder of the registry.
+    pub(crate) registry: PathBuf,
     /// Where it listens: a free port of this machine, kept over restarts, since directives that are already out
     /// name it for their callbacks.
-    pub(super) address: String,
+    pub(crate) address: String,
     /// Everything it writes.
-    pub(super) data: PathBuf,
+    pub(crate) data: PathBuf,
 }
 
 impl Setting {
-    /// A free port, and a fresh data folder inside the build folder.
-    pub(super) fn fresh() -> Result<Self> {
+    /// A free port, and a fresh data folder inside the build folder; host and workers, with the registry that was built.
+    pub(crate) fn fresh() -> Result<Self> {
         let free = TcpListener::bind("127.0.0.1:0").context("no free port on 127.0.0.1")?;
         let address = free.local_addr()?.to_string();
         let folder = shell::target().join("demo");
@@ -41,13 +45,19 @@ impl Setting {
             .prefix("data-")
             .tempdir_in(&folder)?
             .keep();
-        Ok(Self { address, data })
+        Ok(Self {
+            verb: "dev",
+            registry: "registry".into(),
+            address,
+            data,
+        })
     }
 
     /// The command that starts it, as it is also shown.
-    pub(super) fn command(&self) -> Command {
+    pub(crate) fn command(&self) -> Command {
         let mut command = shell::program(shell::lucius());
-        command.args(["dev", "--listen", &self.address, "--registry", "registry"]);
+        command.args([self.verb, "--listen", &self.address]);
+        command.arg("--registry").arg(&self.registry);
         command.arg("--data-dir").arg(&self.data);
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("LUCIUS_") {
@@ -59,35 +69,37 @@ impl Setting {
     }
 
     /// The same, as a person at the workspace's root would type it.
-    pub(super) fn typed(&self) -> String {
+    pub(crate) fn typed(&self) -> String {
         let models = shell::short(&shell::target().join("models"));
         let models = match models.as_str() {
             MODELS_DEFAULT => String::new(),
             elsewhere => format!("{MODELS_VARIABLE}={elsewhere} "),
         };
         format!(
-            "{models}{} dev --listen {} --registry registry --data-dir {}",
+            "{models}{} {} --listen {} --registry {} --data-dir {}",
             shell::short(&shell::lucius()),
+            self.verb,
             self.address,
+            shell::short(&self.registry),
             shell::short(&self.data)
         )
     }
 
     /// Where its output is kept, over all its starts.
-    pub(super) fn log(&self) -> PathBuf {
+    pub(crate) fn log(&self) -> PathBuf {
         self.data.with_extension("log")
     }
 }
 
 /// A running host. Dropping it stops it.
 #[derive(Debug)]
-pub(super) struct Host {
+pub(crate) struct Host {
     child: Child,
 }
 
 impl Host {
     /// Starts the host and waits until it says that it is ready.
-    pub(super) fn start(setting: &Setting) -> Result<Self> {
+    pub(crate) fn start(setting: &Setting) -> Result<Self> {
         let log = OpenOptions::new()
             .create(true)
             .append(true)
@@ -107,12 +119,12 @@ impl Host {
     }
 
     /// Its process id.
-    pub(super) fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// Kills it as a power cut would: SIGKILL, with no chance to tidy up.
-    pub(super) fn kill(mut self) -> Result<()> {
+    pub(crate) fn kill(mut self) -> Result<()> {
         self.child.kill()?;
         self.child.wait()?;
         Ok(())

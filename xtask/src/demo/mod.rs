@@ -9,7 +9,7 @@ mod api;
 mod artifact;
 mod compare;
 mod follow;
-mod host;
+pub(crate) mod host;
 mod report;
 
 use std::fs;

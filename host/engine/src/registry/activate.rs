@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use lucius_domain::id::{Digest, Generation};
@@ -49,6 +50,8 @@ pub struct Registry {
     pub(super) live: ArcSwap<Snapshot>,
     pub(super) held: Mutex<BTreeMap<Generation, Arc<Snapshot>>>,
     pub(super) last_reload: Mutex<Reload>,
+    /// How long the last swap of the pointer took.
+    pub(super) last_swap: Mutex<Duration>,
     /// Held by whoever admits components or drops them, and whoever changes what is quarantined.
     pub(super) single_flight: tokio::sync::Mutex<()>,
     /// Rung when generations may have become free to forget.
@@ -75,6 +78,12 @@ impl Registry {
         lock(&self.last_reload).clone()
     }
 
+    /// How long it took to put the live generation in the place of the one before; zero when none was. Of all that a
+    /// reload does, this alone happens in the way of requests.
+    pub fn last_swap(&self) -> Duration {
+        *lock(&self.last_swap)
+    }
+
     /// The components that are quarantined.
     pub fn quarantined(&self) -> BTreeMap<Digest, Quarantine> {
         lock(&self.quarantined).clone()
@@ -94,7 +103,9 @@ impl Registry {
 
     pub(super) fn swap(&self, snapshot: Snapshot) -> Arc<Snapshot> {
         let snapshot = Arc::new(snapshot);
+        let began = Instant::now();
         let before = self.live.swap(Arc::clone(&snapshot));
+        *lock(&self.last_swap) = began.elapsed();
         self.hold(before);
         self.untidy.notify_one();
         snapshot

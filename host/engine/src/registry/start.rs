@@ -66,6 +66,7 @@ impl Registry {
             live: ArcSwap::from_pointee(snapshot),
             held: Mutex::default(),
             last_reload: Mutex::new(Reload { at: now, errors }),
+            last_swap: Mutex::default(),
             single_flight: tokio::sync::Mutex::default(),
             untidy: tokio::sync::Notify::new(),
             loaded,

@@ -95,6 +95,7 @@ pub struct Metrics {
     backlog: Family<LaneLabels, Level>,
     states: Family<StateLabels, Level>,
     generation: Level,
+    swap: Gauge<f64, AtomicU64>,
     degraded: Level,
     quarantined: Level,
     reload_ok: Level,
@@ -136,6 +137,7 @@ impl Metrics {
             backlog: Family::default(),
             states: Family::default(),
             generation: Level::default(),
+            swap: Gauge::default(),
             degraded: Level::default(),
             quarantined: Level::default(),
             reload_ok: Level::default(),
@@ -224,6 +226,11 @@ impl Metrics {
             "registry_generation",
             "The registry generation that is live",
             metrics.generation.clone(),
+        );
+        registry.register(
+            "registry_swap_seconds",
+            "How long requests could notice the last change of the registry: the swap of one pointer",
+            metrics.swap.clone(),
         );
         registry.register(
             "registry_degraded",
@@ -339,6 +346,7 @@ impl Metrics {
         let registry = engine.registry();
         let live = registry.live();
         self.generation.set(live.generation.0);
+        self.swap.set(engine.registry().last_swap().as_secs_f64());
         let plugins = u64::try_from(live.plugins.len()).unwrap_or(u64::MAX);
         self.plugins.set(plugins);
         let refused = !registry.last_reload().errors.is_empty();

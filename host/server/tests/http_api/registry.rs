@@ -132,6 +132,12 @@ async fn a_rollback_makes_what_was_live_before_live_again_as_a_new_generation() 
         (&json!(3), &json!("rollback"))
     );
     assert_eq!(back["digest"], first["digest"]);
+    let metrics = host.get("/metrics").await.text;
+    let swap = metrics
+        .lines()
+        .find_map(|line| line.strip_prefix("lucius_registry_swap_seconds "));
+    let swap: f64 = swap.expect("it is told").parse().expect("a number");
+    assert!(swap > 0.0, "a pointer was swapped");
     let named = host
         .post("/v1/registry:rollback", &json!({ "to": 2 }))
         .await
