@@ -10,7 +10,7 @@ use crate::changes::small;
 /// What is wrong, and what the line about it holds: the entry, the reason, the remedy.
 type Mistake = (fn(&mut Copied), [&'static str; 3]);
 
-const MISTAKES: [Mistake; 10] = [
+const MISTAKES: [Mistake; 11] = [
     (
         |it| it.plugin("ocr")["sha256"] = "0".repeat(64).into(),
         ["plugin ocr@1.0.0", "SHA-256 is", "restore the component"],
@@ -68,6 +68,14 @@ const MISTAKES: [Mistake; 10] = [
             "protocol atomic-ocr.v1 step ocr",
             "cannot be read",
             "mend the path in payload_schema_ref",
+        ],
+    ),
+    (
+        |it| it.manifest["protocols"][0]["steps"][0]["step_type"] = "REDACT".into(),
+        [
+            "protocol atomic-ocr.v1 step ocr",
+            "decides about OCR, not about REDACT",
+            "mend step_type",
         ],
     ),
     (
