@@ -73,6 +73,16 @@ impl Setup {
         self
     }
 
+    /// Waits so many milliseconds for an ACK; more where what is done in time here crosses to Azurite and back.
+    #[must_use]
+    pub fn ack_timeout_ms(self, here: u32) -> Self {
+        let beyond = match Kind::asked() {
+            None => 1,
+            Some(_) => 20,
+        };
+        self.with("TIMING_ACK_TIMEOUT_MS", here * beyond)
+    }
+
     /// Sets a variable that is not one of the program's own settings.
     #[must_use]
     pub fn with_variables(mut self, variables: Vec<(String, String)>) -> Self {

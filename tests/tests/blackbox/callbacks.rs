@@ -204,10 +204,7 @@ async fn i12_a_repeated_result_is_answered_alike_and_a_different_one_is_a_confli
 
 #[tokio::test]
 async fn f18_i11_a_stale_result_changes_nothing() {
-    let host = Setup::quick()
-        .with("TIMING_ACK_TIMEOUT_MS", 200)
-        .start()
-        .await;
+    let host = Setup::quick().ack_timeout_ms(200).start().await;
     let (client, worker, job, late) = first(&host, "late", "OCR").await;
     let current = worker.next("late").await;
     assert_eq!(current.attempt_no(), 2);

@@ -33,10 +33,7 @@ async fn a_job_that_waits_for_a_retry_is_cancelled_at_once() {
 
 #[tokio::test]
 async fn i9_a_job_that_is_cancelled_right_after_its_202_ends_cancelled_and_never_starts() {
-    let host = Setup::quick()
-        .with("TIMING_ACK_TIMEOUT_MS", 50)
-        .start()
-        .await;
+    let host = Setup::quick().ack_timeout_ms(50).start().await;
     let client = host.client();
     for number in 0..20 {
         let job = client
