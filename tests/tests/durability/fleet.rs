@@ -56,6 +56,24 @@ async fn shared_out(client: &Client, expected: &[usize]) {
     .await;
 }
 
+/// Waits until the metrics of hosts say that each has so many lanes, and knows so many hosts.
+async fn measured(hosts: &[&Host], expected: &[usize]) {
+    wait::until("metrics of lanes and hosts", async || {
+        let mut held = Vec::new();
+        for host in hosts {
+            let text = host.client().get("/metrics").await.expect(200).text;
+            let alive = format!("lucius_hosts_alive {}", hosts.len());
+            text.lines().find(|line| *line == alive)?;
+            let is_held =
+                |line: &&str| line.starts_with("lucius_lane_held{") && line.ends_with(" 1");
+            held.push(text.lines().filter(is_held).count());
+        }
+        held.sort_unstable();
+        (held == expected).then_some(())
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i10_i15_of_three_hosts_one_dies_and_one_sleeps_and_no_job_is_lost_or_done_twice() {
     let registry = registry();
@@ -73,6 +91,7 @@ async fn i10_i15_of_three_hosts_one_dies_and_one_sleeps_and_no_job_is_lost_or_do
     }
     let client = stays.client();
     shared_out(&client, &[5, 5, 6]).await;
+    measured(&[&dies, &sleeps, &stays], &[5, 5, 6]).await;
     let crowd = Crowd::at(&Client::new(balancer.url()), namespace);
     crowd.accepts(ENOUGH).await;
 

@@ -18,6 +18,7 @@ use crate::host::Host;
 use crate::http;
 use crate::stores::Stores;
 use crate::system::{SystemClock, SystemIds};
+use crate::telemetry::fleet::Fleet;
 use crate::telemetry::trials::Trials;
 use crate::{storage, workers};
 
@@ -265,9 +266,11 @@ async fn run(
         bus: host.embedded_bus.clone(),
     };
     let trials = Trials(Arc::clone(&engine));
+    let fleet = Fleet(Arc::clone(&engine));
     api.metrics().register(|registry| {
         registry.register_collector(Box::new(stores));
         registry.register_collector(Box::new(trials));
+        registry.register_collector(Box::new(fleet));
     });
     host.observers.register_with(api.metrics(), host.levels);
     http::serve(host.listener, api, signalled).await;

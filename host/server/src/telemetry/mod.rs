@@ -10,6 +10,7 @@
 //! Every label has a bounded set of values: names that the registry holds, lanes, and words of this program. What a
 //! worker or a client can make up is no label.
 
+pub mod fleet;
 pub mod levels;
 pub mod observed;
 pub mod pipeline;
