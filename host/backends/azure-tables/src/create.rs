@@ -27,6 +27,9 @@ use crate::service::{Entity, Expected, Key, Operation, Stored};
 /// How long the job of a key is waited for, in steps.
 const WAITS_MS: [u64; 6] = [50, 100, 200, 400, 800, 1_600];
 
+/// How often a key is tried again because it was removed while it was looked at.
+const REMOVED_MEANWHILE: u32 = 8;
+
 /// A key's row as it was found.
 struct Taken {
     job: JobId,
@@ -170,6 +173,8 @@ impl TableLedger {
                     // This command's own row, from a try that was not answered.
                     Some(taken) if taken.job == new.job.id => return Ok(None),
                     Some(taken) => return Ok(Some(taken)),
+                    // Its job was deleted meanwhile, and the key with it: it is free now.
+                    None if failed < REMOVED_MEANWHILE => failed += 1,
                     None => {
                         return Err(Error::Unavailable(
                             "an idempotency key was removed meanwhile: send the command again"
