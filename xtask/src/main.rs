@@ -62,6 +62,9 @@ enum Command {
         /// Only count instructions, and keep the counts
         #[arg(long)]
         keep: bool,
+        /// Only measure what a crowd of bad clients costs the others
+        #[arg(long, conflicts_with_all = ["check", "keep", "registry"])]
+        neighbours: bool,
     },
     /// Simulate hosts with faults of every kind; a seed that fails is replayed by its number
     Sim {
@@ -97,12 +100,14 @@ fn main() -> ExitCode {
         Command::Bench {
             check,
             registry,
+            neighbours,
             keep,
-        } => bench::run(match (check, registry, keep) {
-            (true, _, _) => bench::Aim::Check,
-            (_, true, _) => bench::Aim::Registry,
-            (_, _, true) => bench::Aim::Keep,
-            (false, false, false) => bench::Aim::Measure,
+        } => bench::run(match (check, registry, neighbours, keep) {
+            (true, ..) => bench::Aim::Check,
+            (_, true, ..) => bench::Aim::Registry,
+            (_, _, true, _) => bench::Aim::Neighbours,
+            (_, _, _, true) => bench::Aim::Keep,
+            (false, false, false, false) => bench::Aim::Measure,
         }),
         Command::Sim {
             seeds,

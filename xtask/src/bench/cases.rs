@@ -86,7 +86,7 @@ fn on(data: &Path, arguments: &[&str]) -> Result<Value> {
     lucius(&[&["--data-dir", data], arguments].concat())
 }
 
-fn lucius(arguments: &[&str]) -> Result<Value> {
+pub(super) fn lucius(arguments: &[&str]) -> Result<Value> {
     let mut command = shell::program(shell::lucius());
     measured(command.args(["bench", "--json"]).args(arguments))
 }

@@ -15,7 +15,7 @@ const THREADS: &str = "![Processor time by thread](performance/threads.svg)";
 
 /// Writes every measured part anew.
 pub(super) fn write(results: &Value) -> Result<()> {
-    write_parts(&[
+    let parts = [
         ("machine", machine(results)),
         (
             "goals",
@@ -25,16 +25,18 @@ pub(super) fn write(results: &Value) -> Result<()> {
         ("spent", format!("{}\n\n{THREADS}", spent(results))),
         ("pieces", pieces(results)),
         ("registry", registry::table(results)?),
-    ])?;
+    ];
+    put(&parts)?;
     plots(results)
 }
 
 /// Writes the part about plugins and changes of the registry anew.
 pub(super) fn write_registry(results: &Value) -> Result<()> {
-    write_parts(&[("registry", registry::table(results)?)])
+    put(&[("registry", registry::table(results)?)])
 }
 
-fn write_parts(parts: &[(&str, String)]) -> Result<()> {
+/// Puts measured parts into the document.
+pub(super) fn put(parts: &[(&str, String)]) -> Result<()> {
     let file = shell::root().join("docs/performance.md");
     let mut text = fs::read_to_string(&file)
         .with_context(|| format!("{} cannot be read", shell::short(&file)))?;

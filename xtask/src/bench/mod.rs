@@ -8,6 +8,7 @@ mod cases;
 mod counts;
 mod document;
 mod goals;
+mod neighbours;
 mod pieces;
 mod plot;
 mod registry;
@@ -31,6 +32,8 @@ pub(crate) enum Aim {
     Check,
     /// Keep the instruction counts as they are now.
     Keep,
+    /// Measure what a crowd of bad clients costs the others.
+    Neighbours,
 }
 
 pub(crate) fn run(aim: Aim) -> Result<()> {
@@ -40,34 +43,33 @@ pub(crate) fn run(aim: Aim) -> Result<()> {
     match aim {
         Aim::Check => counts::check(),
         Aim::Keep => counts::keep(),
+        Aim::Neighbours => neighbours::write(&neighbours::run()?),
         Aim::Measure => measure(),
         Aim::Registry => measure_registry(),
     }
 }
 
+/// All targets, as the tests build them, so that no library is compiled twice.
 fn build() -> Result<()> {
     shell::run(&mut shell::cargo(&[
         "build",
         "--release",
         "--workspace",
-        "--bin",
-        "lucius",
-        "--bin",
-        "lucius-bench",
-        "--example",
-        "grow",
+        "--all-targets",
     ]))
 }
 
 fn measure() -> Result<()> {
     let machine = machine();
     let cases = cases::run()?;
+    let neighbours = neighbours::run()?;
     let pieces = pieces::run()?;
     let azure = azure::run()?;
     let results = json!({
         "machine": machine,
         "plugin_share": plugin_share(&cases, &pieces),
         "cases": cases,
+        "neighbours": neighbours,
         "pieces": pieces,
         "azure": azure,
         "registry": registry::run()?,
@@ -78,6 +80,7 @@ fn measure() -> Result<()> {
     let file = folder.join("results.json");
     fs::write(&file, serde_json::to_string_pretty(&results)?)?;
     document::write(&results)?;
+    neighbours::write(&results["neighbours"])?;
     println!("\n{}", goals::table(&results)?);
     println!(
         "\nall numbers are in {}, the document is docs/performance.md",

@@ -100,11 +100,12 @@ pub(crate) struct Host {
 impl Host {
     /// Starts the host and waits until it says that it is ready.
     pub(crate) fn start(setting: &Setting) -> Result<Self> {
-        let log = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(setting.log())?;
-        let mut command = setting.command();
+        Self::run(setting.command(), &setting.log())
+    }
+
+    /// The same with any command, whose output goes to a file.
+    pub(crate) fn run(mut command: Command, place: &Path) -> Result<Self> {
+        let log = OpenOptions::new().create(true).append(true).open(place)?;
         command.stdout(Stdio::piped()).stderr(log.try_clone()?);
         let mut child = command
             .spawn()
@@ -114,7 +115,7 @@ impl Host {
         let Some(output) = output else {
             bail!("the host's output is not connected")
         };
-        wait_until_ready(output, log, &setting.log())?;
+        wait_until_ready(output, log, place)?;
         Ok(host)
     }
 
