@@ -38,22 +38,20 @@ impl Goal {
 
     fn row(&self, results: &Value) -> String {
         let unit = &self.unit;
+        let amount = |value| format!("{} {unit}", short(value)).trim_end().to_owned();
         let goal = match self.limit {
-            Some(Limit::AtLeast(limit)) => format!("{} {unit} or more", short(limit)),
-            Some(Limit::AtMost(limit)) => format!("{} {unit} or less", short(limit)),
-            Some(Limit::Under(limit)) => format!("under {} {unit}", short(limit)),
+            Some(Limit::AtLeast(limit)) => format!("{} or more", amount(limit)),
+            Some(Limit::AtMost(limit)) => format!("{} or less", amount(limit)),
+            Some(Limit::Under(limit)) => format!("under {}", amount(limit)),
             None => "-".to_owned(),
         };
         let value = self.measured(results);
-        let measured = value.map_or_else(
-            || "not measured".to_owned(),
-            |value| format!("{} {unit}", short(value)),
-        );
+        let measured = value.map_or_else(|| "not measured".to_owned(), amount);
         let distance = match (value, self.limit) {
             (Some(value), Some(limit)) => limit.distance(value),
             (None, _) | (_, None) => "-".to_owned(),
         };
-        let cells = [&self.what, goal.trim(), measured.trim(), &distance];
+        let cells = [&self.what, &goal, &measured, &distance];
         format!("| {} |", cells.join(" | "))
     }
 }

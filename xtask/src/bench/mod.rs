@@ -15,6 +15,7 @@ mod registry;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -60,25 +61,21 @@ fn build() -> Result<()> {
 }
 
 fn measure() -> Result<()> {
-    let machine = machine();
+    let file = shell::target().join("bench/results.json");
+    let mut results = json!({ "machine": machine() });
+    let mut keep = |name: &str, part: Value| {
+        results[name] = part;
+        write(&file, &results)
+    };
     let cases = cases::run()?;
-    let neighbours = neighbours::run()?;
+    keep("cases", cases.clone())?;
+    keep("neighbours", neighbours::run()?)?;
     let pieces = pieces::run()?;
-    let azure = azure::run()?;
-    let results = json!({
-        "machine": machine,
-        "plugin_share": plugin_share(&cases, &pieces),
-        "cases": cases,
-        "neighbours": neighbours,
-        "pieces": pieces,
-        "azure": azure,
-        "registry": registry::run()?,
-        "instructions": counts::take()?,
-    });
-    let folder = shell::target().join("bench");
-    fs::create_dir_all(&folder)?;
-    let file = folder.join("results.json");
-    fs::write(&file, serde_json::to_string_pretty(&results)?)?;
+    keep("plugin_share", json!(plugin_share(&cases, &pieces)))?;
+    keep("pieces", json!(pieces))?;
+    keep("azure", azure::run()?)?;
+    keep("registry", registry::run()?)?;
+    keep("instructions", json!(counts::take()?))?;
     document::write(&results)?;
     neighbours::write(&results["neighbours"])?;
     println!("\n{}", goals::table(&results)?);
@@ -87,6 +84,14 @@ fn measure() -> Result<()> {
         shell::short(&file)
     );
     Ok(())
+}
+
+/// Keeps what is measured so far, also when a later part breaks down.
+fn write(file: &Path, results: &Value) -> Result<()> {
+    if let Some(folder) = file.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    Ok(fs::write(file, serde_json::to_string_pretty(results)?)?)
 }
 
 fn measure_registry() -> Result<()> {

@@ -147,18 +147,18 @@ fn callbacks(address: &str) -> Result<Value> {
         .call()?
         .body_mut()
         .read_to_string()?;
-    let (mut well, mut otherwise) = (0.0, 0.0);
+    let (mut well, mut otherwise) = (0_u64, 0_u64);
     let counted = metrics.lines().filter(|line| {
         line.starts_with("lucius_http_requests_total{") && line.contains("/v1/callbacks/")
     });
     for line in counted {
-        let count: f64 = line.rsplit(' ').next().unwrap_or_default().parse()?;
+        let count: u64 = line.rsplit(' ').next().unwrap_or_default().parse()?;
         match line.contains("status=\"200\"") {
             true => well += count,
             false => otherwise += count,
         }
     }
-    if well == 0.0 {
+    if well == 0 {
         bail!("the host counted no callbacks");
     }
     Ok(json!({ "answered_200": well, "answered_otherwise": otherwise }))
