@@ -13,6 +13,7 @@ mod documents;
 mod idempotency;
 mod lifecycle;
 mod limits;
+mod older_ledger;
 mod operating;
 mod program;
 mod reading;
