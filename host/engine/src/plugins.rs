@@ -256,7 +256,7 @@ impl Engine {
             }
         };
         self.budgets.spend(tenant, cost, self.ports.clock.now());
-        answered.map(|Answered { answer, fuel }| (answer, fuel))
+        answered.map(|Answered { answer, fuel, .. }| (answer, fuel))
     }
 }
 

@@ -172,6 +172,8 @@ pub struct Answered {
     pub answer: Answer,
     /// Fuel used.
     pub fuel: u64,
+    /// The memory that the instance had in the end, in bytes; memory only grows.
+    pub memory_bytes: u64,
 }
 
 /// Runs components.

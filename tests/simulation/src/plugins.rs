@@ -211,6 +211,7 @@ impl Runtime for SimRuntime {
         Ok(Answered {
             answer,
             fuel: 1_000,
+            memory_bytes: 65_536,
         })
     }
 

@@ -50,6 +50,11 @@ async fn every_metric_that_a_rule_or_a_panel_names_is_exposed() -> anyhow::Resul
         swept.then_some(metrics)
     })
     .await;
+    // What a plugin took is told by version.
+    let memory = "lucius_plugin_memory_peak_bytes{plugin=\"ocr@1.0.0\"} ";
+    let bytes = metrics.lines().find_map(|line| line.strip_prefix(memory));
+    let bytes: u64 = bytes.unwrap_or_default().parse()?;
+    assert!((1 << 16..1 << 30).contains(&bytes), "{bytes}");
     let exposed = exposed(&metrics);
     for file in ["alerts.yml", "grafana-dashboard.json"] {
         let path = places::workspace().join("docs/operate").join(file);
@@ -166,6 +171,30 @@ async fn dead_letters_are_found_and_started_again_from_the_command_line() -> any
     let nobody = ["redrives", "--url", host.url(), "begin"];
     Run::new(host.folder(), nobody).ended().await.expect(2);
     Ok(())
+}
+
+#[tokio::test]
+async fn whatever_an_operator_does_to_the_registry_is_on_record_with_its_reason() {
+    let host = Setup::quick().start().await;
+    let digest = "0".repeat(64);
+    let acts: [(&[&str], i32); 5] = [
+        (&["plan"], 0),
+        (&["reload"], 0),
+        (&["rollback", "--to", "1"], 0),
+        (&["approve", &digest], 1),
+        (&["release", &digest], 1),
+    ];
+    for (act, code) in acts {
+        let reason = format!("to try {}", act[0]);
+        let args = [&["registry"], act, &["--reason", &reason]].concat();
+        host.lucius(&args).ended().await.expect(code);
+    }
+    let trail = host.lucius(&["audit", "--json"]).ended().await.expect(0);
+    let entries = trail.json()["entries"].as_array().cloned();
+    let reasons = entries.unwrap_or_default().into_iter().rev();
+    let reasons: Vec<Value> = reasons.map(|it| it["reason"].clone()).collect();
+    let expected = acts.map(|(act, _)| json!(format!("to try {}", act[0])));
+    assert_eq!(reasons, expected);
 }
 
 /// A copy that was made under load serves: what was answered before it is there, and what was under way goes on.

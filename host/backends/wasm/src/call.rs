@@ -76,6 +76,7 @@ impl Host {
         Ok(Answered {
             answer: said?,
             fuel: limits.fuel.saturating_sub(left),
+            memory_bytes: store.data().room.memory_bytes(),
         })
     }
 }
@@ -115,9 +116,10 @@ mod tests {
         assert_eq!(ended, Err(Fault::Fuel { limit: 1_000_000 }));
         let friendly = plugin(&host, &Guest::default());
         let answered = host.call(&friendly, &limits, &guests::validate());
-        assert!(matches!(
-            answered.expect("it answers").answer,
-            Answer::Validated(Ok(_))
-        ));
+        let answered = answered.expect("it answers");
+        assert!(matches!(answered.answer, Answer::Validated(Ok(_))));
+        let page = 1 << 16;
+        let told = page..=limits.memory_bytes;
+        assert!(told.contains(&answered.memory_bytes), "{answered:?}");
     }
 }

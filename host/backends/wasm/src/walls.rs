@@ -40,6 +40,11 @@ impl Room {
         }
     }
 
+    /// What the instance has, in bytes.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        u64::try_from(self.memory).unwrap_or(u64::MAX)
+    }
+
     /// True when the guest wanted more than it may have; often the real reason for a trap soon after.
     pub(crate) fn refused(&self) -> bool {
         self.refused

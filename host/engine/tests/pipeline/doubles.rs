@@ -212,6 +212,7 @@ impl Runtime for ScriptedRuntime {
         Ok(Answered {
             answer,
             fuel: 1_000,
+            memory_bytes: 65_536,
         })
     }
 

@@ -35,7 +35,7 @@ enum Command {
     /// Go back to an earlier generation, from what the host has kept
     Rollback {
         #[command(flatten)]
-        host: HostUrl,
+        act: Act,
         /// Which; what was live before the live one when absent
         #[arg(long, value_name = "GENERATION")]
         to: Option<u64>,
@@ -48,10 +48,20 @@ enum Command {
     Status(HostUrl),
 }
 
+/// A host, and why something is asked of it.
+#[derive(Args)]
+struct Act {
+    #[command(flatten)]
+    host: HostUrl,
+    /// Why, for the audit trail
+    #[arg(long)]
+    reason: Option<String>,
+}
+
 #[derive(Args)]
 struct Look {
     #[command(flatten)]
-    host: HostUrl,
+    act: Act,
     /// How many past decisions of a plugin are put to the version that would replace it
     #[arg(long)]
     replay: Option<u64>,
@@ -63,7 +73,7 @@ struct Look {
 #[derive(Args)]
 struct Component {
     #[command(flatten)]
-    host: HostUrl,
+    act: Act,
     /// The component's SHA-256
     digest: String,
 }
@@ -79,7 +89,7 @@ pub(super) async fn run(flags: Flags, json: bool) -> Result<(), Failure> {
         Command::Check { registry, config } => check(registry, load(config)?, json).await,
         Command::Plan(look) => {
             let body = look.body();
-            let plan = post(&look.host, "plan", &body).await?;
+            let plan = post(&look.act, "plan", &body).await?;
             if json {
                 output::json(&plan);
             } else {
@@ -89,15 +99,15 @@ pub(super) async fn run(flags: Flags, json: bool) -> Result<(), Failure> {
         }
         Command::Reload(look) => {
             let body = look.body();
-            changed(&post(&look.host, "reload", &body).await?, json);
+            changed(&post(&look.act, "reload", &body).await?, json);
             Ok(())
         }
-        Command::Rollback { host, to } => {
-            changed(&post(&host, "rollback", &json!({ "to": to })).await?, json);
+        Command::Rollback { act, to } => {
+            changed(&post(&act, "rollback", &json!({ "to": to })).await?, json);
             Ok(())
         }
-        Command::Approve(Component { host, digest }) => {
-            let approval = post(&host, "approve", &json!({ "digest": digest })).await?;
+        Command::Approve(Component { act, digest }) => {
+            let approval = post(&act, "approve", &json!({ "digest": digest })).await?;
             if json {
                 output::json(&approval);
             } else {
@@ -106,8 +116,8 @@ pub(super) async fn run(flags: Flags, json: bool) -> Result<(), Failure> {
             }
             Ok(())
         }
-        Command::Release(Component { host, digest }) => {
-            let status = post(&host, "release", &json!({ "digest": digest })).await?;
+        Command::Release(Component { act, digest }) => {
+            let status = post(&act, "release", &json!({ "digest": digest })).await?;
             show(&status, json);
             Ok(())
         }
@@ -124,9 +134,10 @@ pub(super) async fn run(flags: Flags, json: bool) -> Result<(), Failure> {
     }
 }
 
-async fn post(host: &HostUrl, verb: &str, body: &Value) -> anyhow::Result<Value> {
+async fn post(act: &Act, verb: &str, body: &Value) -> anyhow::Result<Value> {
     let path = format!("/v1/registry:{verb}");
-    Client::new(host)?.post(&path, Some(body)).await
+    let host = Client::new(&act.host)?;
+    host.act(&path, Some(body), act.reason.as_deref()).await
 }
 
 fn changed(activated: &Value, json: bool) {

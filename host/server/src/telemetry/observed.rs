@@ -1,6 +1,7 @@
 //! Ledger, bus and plugin runtime with somebody watching: they do what they do, and it is counted.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -40,6 +41,11 @@ struct SweeperLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct LaneLabels {
     lane: u8,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PluginLabels {
+    plugin: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -97,6 +103,7 @@ struct Plugins {
     calls: Family<OutcomeLabels, Counter>,
     duration: Family<FunctionLabels, Histogram, fn() -> Histogram>,
     fuel: Family<FunctionLabels, Counter>,
+    memory_peak: Family<PluginLabels, Gauge>,
 }
 
 impl Default for Plugins {
@@ -105,6 +112,7 @@ impl Default for Plugins {
             calls: Family::default(),
             duration: Family::new_with_constructor(quick),
             fuel: Family::default(),
+            memory_peak: Family::default(),
         }
     }
 }
@@ -186,6 +194,12 @@ impl Observers {
             "plugin_fuel",
             "Fuel that plugins used, by version and function",
             plugins.fuel.clone(),
+        );
+        to.register_with_unit(
+            "plugin_memory_peak",
+            "The most memory that a call of a plugin has had since the host started, by version",
+            Unit::Bytes,
+            plugins.memory_peak.clone(),
         );
     }
 
@@ -421,6 +435,9 @@ impl Runtime for ObservedRuntime {
             plugin: plugin.clone(),
             function,
         };
+        let of_plugin = PluginLabels {
+            plugin: plugin.clone(),
+        };
         let of_outcome = OutcomeLabels {
             plugin,
             function,
@@ -437,6 +454,9 @@ impl Runtime for ObservedRuntime {
                 .fuel
                 .get_or_create(&of_function)
                 .inc_by(answered.fuel);
+            let memory = i64::try_from(answered.memory_bytes).unwrap_or(i64::MAX);
+            let peak = plugins.memory_peak.get_or_create(&of_plugin);
+            peak.inner().fetch_max(memory, Ordering::Relaxed);
         }
         answered
     }

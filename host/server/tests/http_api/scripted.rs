@@ -71,7 +71,11 @@ impl Runtime for Scripted {
             },
             Call::Settle { report, .. } => Answer::Settled(Settle::by_default(&report)),
         };
-        Ok(Answered { answer, fuel: 7 })
+        Ok(Answered {
+            answer,
+            fuel: 7,
+            memory_bytes: 1,
+        })
     }
 
     fn drop_component(&self, _: &Digest) {}

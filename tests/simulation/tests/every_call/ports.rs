@@ -298,7 +298,13 @@ impl Runtime for Planned<Script> {
             })),
             Call::Settle { report, .. } => Answer::Settled(Settle::by_default(&report)),
         };
-        let answered = async { Ok(Answered { answer, fuel: 1 }) };
+        let answered = async {
+            Ok(Answered {
+                answer,
+                fuel: 1,
+                memory_bytes: 1,
+            })
+        };
         self.plan.call(answered, plugin::Fault::Trap).await
     }
 
