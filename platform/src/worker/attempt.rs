@@ -147,6 +147,6 @@ async fn work_in_turn(
 }
 
 fn unrecorded(error: &dyn std::fmt::Display) -> Settlement {
-    error!(%error, "cannot use the record of finished attempts; check the data directory's disk");
+    error!(%error, "cannot use the record of finished attempts; check what keeps it: the data directory's disk, or the tables");
     Settlement::Abandon
 }

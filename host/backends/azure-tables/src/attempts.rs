@@ -7,6 +7,7 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use lucius_domain::id::{Digest, TenantId};
 use lucius_domain::time::Timestamp;
 
@@ -14,9 +15,9 @@ use crate::layout::{day_partition, document, tenant_partition};
 use crate::service::{
     BATCH_OPERATIONS, Entity, Error, Expected, Key, Operation, Query, Stored, Tables,
 };
-use crate::{Connection, Means, OpenError, Settings, Storage};
+use crate::{AT_ONCE, Connection, Means, OpenError, Settings, Storage};
 
-/// How often it is looked for what is to be forgotten.
+/// How often it is looked for what is to be forgotten, when there was nothing more.
 const LOOK_MS: i64 = 3_600_000;
 /// What a row holds is named so where it is too large.
 const WHAT: &str = "the RESULT of an attempt";
@@ -84,7 +85,8 @@ impl Attempts {
         let entity = Entity::new(key.partition.as_str(), key.row.as_str());
         self.replace(&key, document::put(entity, text.as_bytes()))
             .await?;
-        self.forget(now).await
+        self.forget(now).await;
+        Ok(())
     }
 
     /// Writes a row whatever is there. Written twice, it is the same.
@@ -110,9 +112,10 @@ impl Attempts {
         }
     }
 
-    /// Forgets a part of what is older than is kept, now and then. What of it was written anew since goes too; the bus
-    /// holds no message for so long.
-    async fn forget(&self, now: Timestamp) -> Result<(), Error> {
+    /// Forgets a part of what is older than is kept: after every write as long as there is more, else now and then.
+    /// What of it was written anew since goes too; the bus holds no message for so long. What fails is tried again
+    /// with a later write.
+    async fn forget(&self, now: Timestamp) {
         let due = self.next_look.load(Ordering::Relaxed);
         let next = now.0.saturating_add(LOOK_MS);
         let claimed = now.0 >= due
@@ -121,8 +124,19 @@ impl Attempts {
                 .compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed)
                 .is_ok();
         if !claimed {
-            return Ok(());
+            return;
         }
+        match self.forget_some(now).await {
+            Ok(BATCH_OPERATIONS) => self.next_look.store(now.0, Ordering::Relaxed),
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!(%error, "finished attempts that are old are forgotten later");
+            }
+        }
+    }
+
+    /// Forgets at most a transaction's worth; how many there were.
+    async fn forget_some(&self, now: Timestamp) -> Result<usize, Error> {
         let keep_ms = i64::try_from(self.keep.as_millis()).unwrap_or(i64::MAX);
         let query = Query {
             filter: format!(
@@ -130,29 +144,29 @@ impl Attempts {
                 day_partition(Timestamp(now.0.saturating_sub(keep_ms)))
             ),
             select: "PartitionKey,RowKey,job",
-            top: 0,
+            top: BATCH_OPERATIONS,
         };
-        let names = self.tables.all(&self.table, &query).await?;
-        for name in &names {
+        let names = self.tables.page(&self.table, &query, None).await?.entities;
+        let attempts = names.iter().filter_map(|name| {
             let row = name.entity.key.row.split('-').next().unwrap_or_default();
-            let attempt = name.text("job").map(|job| Key {
-                partition: job.to_owned(),
+            let partition = name.text("job")?.to_owned();
+            let key = Key {
+                partition,
                 row: row.to_owned(),
-            });
-            let attempt = attempt.map(|key| Operation::Delete(key, Expected::There));
-            self.tables
-                .each(&self.table, attempt.into_iter().collect())
-                .await?;
-        }
+            };
+            Some(vec![Operation::Delete(key, Expected::There)])
+        });
+        stream::iter(attempts)
+            .map(|attempt| self.tables.each(&self.table, attempt))
+            .buffer_unordered(AT_ONCE)
+            .try_collect::<()>()
+            .await?;
         for of_day in names.chunk_by(|a, b| a.entity.key.partition == b.entity.key.partition) {
-            for some in of_day.chunks(BATCH_OPERATIONS) {
-                let deletion =
-                    |it: &Stored| Operation::Delete(it.entity.key.clone(), Expected::There);
-                let some = some.iter().map(deletion).collect();
-                self.tables.each(&self.table, some).await?;
-            }
+            let deletion = |it: &Stored| Operation::Delete(it.entity.key.clone(), Expected::There);
+            let of_day = of_day.iter().map(deletion).collect();
+            self.tables.each(&self.table, of_day).await?;
         }
-        Ok(())
+        Ok(names.len())
     }
 }
 

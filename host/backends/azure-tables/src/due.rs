@@ -1,6 +1,7 @@
 //! What is due, and clearing away what will never be.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use lucius_domain::id::{JobId, Version};
@@ -93,7 +94,14 @@ impl TableLedger {
         else {
             return Ok(None);
         };
-        let Some(head) = self.fresh_head(job).await? else {
+        let head = match self.fresh_head(job).await {
+            Err(error @ Error::Corrupt(_)) => {
+                left_alone(job, &error);
+                return Ok(None);
+            }
+            head => head?,
+        };
+        let Some(head) = head else {
             if self.is_orphan(row) && self.keep_out(job).await? {
                 self.known.bury(lane, due_row, None);
             }
@@ -165,6 +173,11 @@ impl TableLedger {
         let deleted = self.tables.each(&self.names.due, deletions.collect());
         Ok(deleted.await?)
     }
+}
+
+/// Reports a job that this version does not understand, as a later one may have written it. The others go on.
+pub(crate) fn left_alone(job: JobId, error: &dyn Display) {
+    tracing::error!(jobId = %job, %error, "a job is left alone");
 }
 
 fn due_row_of(row: &Stored) -> Option<DueRow> {

@@ -16,6 +16,7 @@ use lucius_domain::time::Timestamp;
 use lucius_ports::ledger::Error;
 
 use crate::commit::unexpected;
+use crate::due::left_alone;
 use crate::known::End;
 use crate::layout::due_row::DueRow;
 use crate::layout::past_row::{self, PastRow};
@@ -43,7 +44,7 @@ enum Outcome {
     Gone,
     /// It is under way again, or ended again later.
     MovedOn,
-    /// Someone else was at it; the row stays for the next look.
+    /// Someone else was at it, or it is not understood; the row stays for the next look.
     Left,
 }
 
@@ -166,7 +167,13 @@ impl TableLedger {
                 });
             }
             let job = rows.iter().find(|it| it.entity.key.row == JOB);
-            let head = job.map(job_row::head).transpose()?.flatten();
+            let head = match job.map(job_row::head).transpose() {
+                Ok(head) => head.flatten(),
+                Err(error) => {
+                    left_alone(row.job, &error);
+                    return Ok(Outcome::Left);
+                }
+            };
             if head.is_some_and(|head| head.ended_at != Some(row.ended_at)) {
                 return Ok(Outcome::MovedOn);
             }

@@ -116,3 +116,26 @@ async fn a_job_that_was_redriven_goes_by_its_last_end() {
     assert_eq!(host.purge(START.plus_ms(9_001), 9).await.unwrap(), 1);
     assert_eq!(left(&model), 0);
 }
+
+#[tokio::test]
+async fn f41_a_job_that_a_later_version_wrote_stays_and_the_others_are_due_and_go() {
+    let model = model().await;
+    let play = Play::on(open(&model, 8).await);
+    let over = play.create(&Draft::default()).await.id;
+    play.play(over, START, &[Move::RejectRoute]).await;
+    let host = open(&model, 9).await;
+    host.due(lane(3), &KINDS, LATER, 9).await.unwrap();
+    play.create(&Draft::default()).await;
+    model.alter("luciusjobs", "job", "mode", "WARP");
+    let rows = left(&model);
+
+    let ours = play.create(&Draft::default()).await.id;
+    let host = open(&model, 10).await;
+    let due = host.due(lane(3), &KINDS, LATER, 9).await.unwrap();
+    assert_eq!(due, [ours], "the others are left alone");
+    play.play(ours, START, &[Move::RejectRoute]).await;
+    let host = open(&model, 11).await;
+    host.due(lane(3), &KINDS, LATER, 9).await.unwrap();
+    assert_eq!(host.purge(LATER, 9).await.unwrap(), 1);
+    assert_eq!(left(&model), rows, "what is not understood is all there");
+}

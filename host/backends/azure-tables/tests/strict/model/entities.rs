@@ -61,6 +61,12 @@ impl Table {
         self.0.get(key)
     }
 
+    pub(crate) fn alter(&mut self, row: &str, property: &str, value: &str) {
+        for (_, held) in self.0.iter_mut().filter(|(key, _)| key.1 == row) {
+            held.properties.insert(property.to_owned(), value.into());
+        }
+    }
+
     /// The entities that match, from a key on.
     pub(crate) fn from<'a>(
         &'a self,

@@ -95,6 +95,13 @@ impl Model {
         self.state().tables.get(table).map_or(0, Table::len)
     }
 
+    /// Sets a property of every row of this name, as another version of the program may have written it.
+    pub(crate) fn alter(&self, table: &str, row: &str, property: &str, value: &str) {
+        let mut state = self.state();
+        let table = state.tables.get_mut(table).expect("the table is there");
+        table.alter(row, property, value);
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
