@@ -51,8 +51,7 @@ impl Goal {
             (Some(value), Some(limit)) => limit.distance(value),
             (None, _) | (_, None) => "-".to_owned(),
         };
-        let cells = [&self.what, &goal, &measured, &distance];
-        format!("| {} |", cells.join(" | "))
+        format!("| {} | {goal} | {measured} | {distance} |", self.what)
     }
 }
 

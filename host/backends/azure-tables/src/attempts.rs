@@ -147,17 +147,12 @@ impl Attempts {
             top: BATCH_OPERATIONS,
         };
         let names = self.tables.page(&self.table, &query, None).await?.entities;
-        let attempts = names.iter().filter_map(|name| {
-            let row = name.entity.key.row.split('-').next().unwrap_or_default();
-            let partition = name.text("job")?.to_owned();
-            let key = Key {
-                partition,
-                row: row.to_owned(),
-            };
-            Some(vec![Operation::Delete(key, Expected::There)])
+        let attempts: Vec<Key> = names.iter().filter_map(attempt_of).collect();
+        let forget_each = attempts.into_iter().map(|attempt| {
+            let deletion = vec![Operation::Delete(attempt, Expected::There)];
+            self.tables.each(&self.table, deletion)
         });
-        stream::iter(attempts)
-            .map(|attempt| self.tables.each(&self.table, attempt))
+        stream::iter(forget_each)
             .buffer_unordered(AT_ONCE)
             .try_collect::<()>()
             .await?;
@@ -168,6 +163,13 @@ impl Attempts {
         }
         Ok(names.len())
     }
+}
+
+/// Where the text of the attempt lies that a row names.
+fn attempt_of(name: &Stored) -> Option<Key> {
+    let row = name.entity.key.row.split('-').next()?.to_owned();
+    let partition = name.text("job")?.to_owned();
+    Some(Key { partition, row })
 }
 
 /// Where an attempt's text lies.
